@@ -69,14 +69,14 @@ async def bare(url: str, folder: Path, count: int) -> None:
 
 async def collected(url: str, folder: Path, count: int) -> None:
     """Save pieces as the router does."""
-    from anymedia.artifacts import LocalArtifacts
+    from anymedia.artifacts import ArtifactStore
     from anymedia.execution.save_piece import export_artifact, store_piece
     from anymedia.files.paths import plan_output
     from anymedia.net.fetcher import Fetcher
     from anymedia.results import Piece
 
     target = plan_output(f"{folder}/", default_stem="noise", suffix=".wav")
-    artifacts = LocalArtifacts(folder / "artifacts")
+    artifacts = ArtifactStore(folder / "artifacts")
     async with Fetcher(allow=["127.0.0.1"]) as fetcher:
 
         async def one(name: str, index: int) -> None:

@@ -22,8 +22,9 @@ from typing import Any, BinaryIO, cast
 
 from anymedia.policy import Budget
 from anymedia.requests import Continuation, StoredFile
+from anymedia.state.sql import Store
 from anymedia.state.sqlite import SqliteStore
-from anymedia.state.store import NewCall, Store
+from anymedia.state.store import NewCall
 
 NOW = 1_790_000_000.0
 BUDGET = Budget(per_call=10, per_session=1e5, per_day=1e6)

@@ -43,9 +43,9 @@ def artifacts(quick: bool) -> Iterator[Figure]:
 
 
 async def _artifact_times(folder: Path, size: int, rounds: int) -> dict[str, list[float]]:
-    from anymedia.artifacts import LocalArtifacts
+    from anymedia.artifacts import ArtifactStore
 
-    store = LocalArtifacts(folder / "artifacts")
+    store = ArtifactStore(folder / "artifacts")
     seen: dict[str, list[float]] = {"plain": [], "put": [], "streamed": []}
     for number in range(rounds + 1):
         data = os.urandom(size)

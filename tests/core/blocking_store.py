@@ -12,7 +12,8 @@ from typing import Any
 
 from state_samples import NOW
 
-from anymedia.state.sqlite import SqliteStore, SqlStore
+from anymedia.state.sql import Store
+from anymedia.state.sqlite import SqliteStore
 from anymedia.state.store import CallRecord, Lease, LeaseLost
 
 
@@ -28,7 +29,7 @@ def wait_for(work: Coroutine[Any, Any, Any]) -> Any:
     return asyncio.run_coroutine_threadsafe(work, _loop(os.getpid())).result()
 
 
-def store_at(place: Path | str, **more: Any) -> SqlStore:
+def store_at(place: Path | str, **more: Any) -> Store:
     """Return a store in a file, in memory or in a PostgreSQL database."""
     if str(place).startswith("postgresql:"):
         from anymedia.state.postgres import PostgresStore

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from faulty_server import FaultyServer
 
-from anymedia.artifacts import LocalArtifacts
+from anymedia.artifacts import ArtifactStore
 from anymedia.errors import MediaError
 from anymedia.execution.save_piece import Saved, export_artifact, store_piece
 from anymedia.files.paths import OutputTarget, plan_output
@@ -60,9 +60,9 @@ async def bring(piece: Piece, folder: Path, *, server: FaultyServer | None = Non
         return await export_artifact(artifact, artifacts, target_in(folder, name), **export)
 
 
-def artifacts_of(folder: Path) -> LocalArtifacts:
+def artifacts_of(folder: Path) -> ArtifactStore:
     """Return the artifact store that `bring` uses for an output directory."""
-    return LocalArtifacts(folder.parent / f"{folder.name}-artifacts")
+    return ArtifactStore(folder.parent / f"{folder.name}-artifacts")
 
 
 def names_in(folder: Path) -> list[str]:

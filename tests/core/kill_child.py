@@ -21,7 +21,7 @@ from clocks import FastClock
 from core.routing import KEY, fake_registry
 
 from anymedia import GenerateImage, GenerateVideo, Router, SqliteStore
-from anymedia.artifacts.local import LocalArtifacts, LocalWriter
+from anymedia.artifacts import ArtifactStore, ArtifactWriter
 from anymedia.errors import MediaError
 from anymedia.settings import InstanceSettings, Settings
 from anymedia.state.store import CallRecord, Lease
@@ -45,7 +45,7 @@ class DyingStore(SqliteStore):
 
 def note_stored(log: Path, death: tuple[str, str] | None) -> None:
     """Note each call whose artifact is durable, before anything else happens."""
-    for owner, name in ((LocalArtifacts, "put"), (LocalWriter, "commit")):
+    for owner, name in ((ArtifactStore, "put"), (ArtifactWriter, "commit")):
         original = getattr(owner, name)
 
         @functools.wraps(original)

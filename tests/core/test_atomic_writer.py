@@ -105,7 +105,7 @@ def test_planted_temporary_that_is_another_name_of_a_file_elsewhere_is_left_alon
     if twice:
         os.link(secret, tmp_path / "root" / "theirs.png")
     with Writer(plain_target(tmp_path / "root"), call_id="call1") as writer:
-        assert (writer.size, writer.finished) == (0, None)
+        assert writer.size == 0
         writer.write(b"mine")
         assert writer.commit().read_bytes() == b"mine"
     assert secret.read_bytes() == CANARY
@@ -134,15 +134,13 @@ def test_of_two_calls_that_replace_one_file_the_later_ones_stays(tmp_path: Path,
 
 
 @posix
-def test_call_that_died_between_naming_and_tidying_up_is_finished_without_a_second_copy(tmp_path: Path) -> None:
+def test_file_of_a_call_that_died_between_naming_and_tidying_up_is_not_changed(tmp_path: Path) -> None:
     abandon(plain_target(tmp_path), b"whole")
     os.link(tmp_path / part_name("call1", 0), tmp_path / "x.png")
     with Writer(plain_target(tmp_path), call_id="call1") as writer:
-        assert writer.finished == "x.png"
-        with pytest.raises(RuntimeError):
-            writer.restart()
-        assert writer.commit() == tmp_path / "x.png"
-    assert names_in(tmp_path) == ["x.png"]
+        assert writer.size == 0
+        writer.write(b"again")
+        assert writer.commit() == tmp_path / "x-2.png"
     assert (tmp_path / "x.png").read_bytes() == b"whole"
 
 
@@ -218,18 +216,3 @@ def test_commit_syncs_all_bytes_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
         writer.write(b"two")
         writer.commit()
     assert synced == [11, 3]
-
-
-@posix
-def test_temporary_that_is_left_is_reported_and_one_that_moved_is_not(tmp_path: Path) -> None:
-    (tmp_path / "x.png").write_bytes(b"old")
-    with Writer(plain_target(tmp_path, overwrite=True), call_id="c") as writer:
-        writer.write(b"new")
-        assert writer.commit(keep_part=True).read_bytes() == b"new"
-    assert writer.left is None
-    assert names_in(tmp_path) == ["x.png"]
-    with Writer(plain_target(tmp_path), call_id="d") as writer:
-        writer.write(b"more")
-        named = writer.commit(keep_part=True)
-    assert writer.left == tmp_path / part_name("d", 0)
-    assert writer.left.samefile(named)

@@ -22,8 +22,8 @@ from core import fake_service
 from core.routing import KEY, fake_router, fake_settings, served
 from tiers import quick_first
 
-from anymedia.artifacts import LocalArtifacts
-from anymedia.artifacts.pins import not_stored
+from anymedia.artifacts import ArtifactStore
+from anymedia.artifacts.writer import not_stored
 from anymedia.errors import BackendTimeout, OutOfResources
 from anymedia.execution import governor as module
 from anymedia.execution.engine import Clients
@@ -151,10 +151,10 @@ async def test_paid_image_without_a_free_descriptor_is_stored_later(monkeypatch:
     failures = {"put": 2, "export": 2}
 
     def failing(name: str) -> Any:
-        work = getattr(LocalArtifacts, name)
+        work = getattr(ArtifactStore, name)
 
         @functools.wraps(work)
-        async def once(self: LocalArtifacts, *args: Any, **options: Any) -> Any:
+        async def once(self: ArtifactStore, *args: Any, **options: Any) -> Any:
             failures[name] -= 1
             if failures[name] >= 0:
                 raise not_stored(self.directory, OSError(errno.EMFILE, "Too many open files")) from OSError(errno.EMFILE, "")
@@ -163,7 +163,7 @@ async def test_paid_image_without_a_free_descriptor_is_stored_later(monkeypatch:
         return once
 
     for name in failures:
-        monkeypatch.setattr(LocalArtifacts, name, failing(name))
+        monkeypatch.setattr(ArtifactStore, name, failing(name))
     with served() as service:
         async with fake_router(service, settings=fake_settings(service, state=tmp_path)) as router:
             result = await router.generate_image(prompt="a fox", output=f"{tmp_path}/fox.png")

@@ -21,7 +21,7 @@ from tools.operations import CALL, SHORTCUTS, sources
 
 import anymedia
 from anymedia import GenerateImage, GenerateVideo, Image, InvalidRequest, Router, SqliteStore, SyncRouter, Video
-from anymedia.artifacts import LocalArtifacts, pins
+from anymedia.artifacts import ArtifactStore, writer
 from anymedia.errors import RequestError, UnsupportedInput
 from anymedia.requests import KINDS
 
@@ -445,17 +445,17 @@ def test_single_reference_stands_for_a_list() -> None:
 
 
 async def test_kept_result_survives_clean_up_while_the_process_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pins, "_lasting", {})
+    monkeypatch.setattr(writer, "_lasting", {})
     with FakeService() as service:
         settings = attrs.evolve(fake_settings(service, state=tmp_path / "state"), artifacts_keep_days=0, artifacts_max_bytes=0)
         async with fake_router(service, settings=settings) as router:
             result = await router.generate_image("a fox", n=2)
             named = await router.generate_image("a fox", output=tmp_path / "fox.png")
-        artifacts = LocalArtifacts(tmp_path / "state/artifacts")
+        artifacts = ArtifactStore(tmp_path / "state/artifacts")
         swept = await artifacts.gc(keep_seconds=0, max_bytes=0)
         assert {artifact.call_id for artifact in swept.removed} == {named.job_id}
         assert [file.bytes for file in result.files] == [png(), png()]
-        for lasting, _ in pins._lasting.values():  # as when the process ends
+        for lasting, _ in writer._lasting.values():  # as when the process ends
             lasting.close()
         await artifacts.gc(keep_seconds=0, max_bytes=0)
         assert not result.path.exists()
@@ -463,11 +463,11 @@ async def test_kept_result_survives_clean_up_while_the_process_lives(tmp_path: P
 
 
 async def test_kept_result_of_an_earlier_process_is_kept_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pins, "_lasting", {})
+    monkeypatch.setattr(writer, "_lasting", {})
     with FakeService() as service:
         async with fake_router(service, options={"state": tmp_path}) as router:
             result = await router.execute(GenerateImage(prompt="a fox"), key="order 1")
-            for lasting, _ in pins._lasting.values():
+            for lasting, _ in writer._lasting.values():
                 lasting.close()
             result.path.unlink()
             again = await router.execute(GenerateImage(prompt="a fox"), key="order 1")

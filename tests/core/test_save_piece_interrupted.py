@@ -132,13 +132,13 @@ CHILD = """
 import asyncio, sys
 from anymedia.results import Piece
 from pathlib import Path
-from anymedia.artifacts import LocalArtifacts
+from anymedia.artifacts import ArtifactStore
 from anymedia.execution.save_piece import store_piece
 from anymedia.net.fetcher import Fetcher
 
 async def main(url, folder):
     async with Fetcher(allow=["127.0.0.1"]) as fetcher:
-        await store_piece(Piece(url=url), LocalArtifacts(Path(folder)), fetcher=fetcher, call_id="call1")
+        await store_piece(Piece(url=url), ArtifactStore(Path(folder)), fetcher=fetcher, call_id="call1")
 
 asyncio.run(main(*sys.argv[1:]))
 """

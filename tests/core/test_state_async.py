@@ -16,7 +16,7 @@ from state_samples import new_call
 from anymedia import GenerateImage, SqliteStore, SyncRouter
 from anymedia.errors import BackendTimeout, UnknownJob
 from anymedia.policy import Budget
-from anymedia.state.sqlite import SqlStore
+from anymedia.state.sql import Store
 from anymedia.state.store import CallRecord
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("fake_key")]
@@ -38,7 +38,7 @@ def locked(place: Path | str) -> object:
         other.execute("ROLLBACK")
 
 
-async def opened(store: SqlStore, name: str) -> CallRecord:
+async def opened(store: Store, name: str) -> CallRecord:
     record = await store.open_call(new_call(name), Budget(), owner="me", lease_seconds=60)
     return await store.advance(record.lease, "submitting")
 

@@ -23,7 +23,8 @@ from anymedia.policy import Budget
 from anymedia.settings import load_settings
 from anymedia.state import schema
 from anymedia.state.postgres import PostgresConnection, PostgresDatabase, PostgresStore
-from anymedia.state.sqlite import SqliteStore, SqlStore, store_at
+from anymedia.state.sql import Store
+from anymedia.state.sqlite import SqliteStore, store_at
 from anymedia.state.store import CallRecord, LeaseLost, NewCall, StateBusy, StateDamaged, StateError, StateTooNew, StateUnreachable
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("fake_key")]
@@ -31,7 +32,7 @@ FREE = Budget()
 slow = pytest.mark.exhaustive
 
 
-async def sending(store: SqlStore, call: NewCall, budget: Budget = FREE, owner: str = "me") -> CallRecord:
+async def sending(store: Store, call: NewCall, budget: Budget = FREE, owner: str = "me") -> CallRecord:
     """Open a call, and begin its submit."""
     record = await store.open_call(call, budget, owner=owner, lease_seconds=60)
     return await store.advance(record.lease, "submitting", submits=1)

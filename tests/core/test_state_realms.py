@@ -21,7 +21,8 @@ from tiers import examples
 
 from anymedia.errors import BudgetExceeded, MediaError, UnknownContinuation, UnknownJob
 from anymedia.policy import Budget
-from anymedia.state.sqlite import SqliteStore, SqlStore
+from anymedia.state.sql import Store
+from anymedia.state.sqlite import SqliteStore
 from anymedia.state.store import LOCAL_REALM, CallRecord, CallState, IllegalTransition, Lease, LeaseLost, RunKeyTaken
 
 CALLS = st.sampled_from([f"{realm}_call_{number}" for realm in "ab" for number in range(3)])
@@ -35,15 +36,15 @@ BUDGETS = st.sampled_from([Budget(), Budget().within(Budget(per_day=1.0)), Budge
 class Realm:
     """A view in the shared store, for one realm also the only one in a store of its own, and the leases it has in each."""
 
-    views: list[SqlStore]
+    views: list[Store]
     leases: list[dict[str, Lease]]
 
-    def ask(self, work: Callable[[SqlStore, dict[str, Lease]], Any]) -> None:
+    def ask(self, work: Callable[[Store, dict[str, Lease]], Any]) -> None:
         answers = [outcome(work, *pair) for pair in zip(self.views, self.leases, strict=True)]
         assert all(answer == answers[0] for answer in answers)
 
 
-def outcome(work: Callable[[SqlStore, dict[str, Lease]], Any], view: SqlStore, leases: dict[str, Lease]) -> Any:
+def outcome(work: Callable[[Store, dict[str, Lease]], Any], view: Store, leases: dict[str, Lease]) -> Any:
     try:
         found = wait_for(work(view, leases))
     except (MediaError, LeaseLost, IllegalTransition, RunKeyTaken) as error:
@@ -63,7 +64,7 @@ class Realms(RuleBasedStateMachine):
         shared, alone = self.stores
         self.realm = {"a": Realm([shared.scoped("a"), alone.scoped("a")], [{}, {}]), "b": Realm([shared.scoped("b")], [{}])}
 
-    def new_store(self) -> SqlStore:
+    def new_store(self) -> Store:
         return SqliteStore(clock=lambda: self.time)
 
     def teardown(self) -> None:
@@ -74,7 +75,7 @@ class Realms(RuleBasedStateMachine):
     def open(self, name: str, number: int, key: str | None, digest: str, budget: Budget) -> None:
         call = new_call(f"{name}_call_{number}", run_key=key, request_digest=digest)
 
-        async def work(view: SqlStore, leases: dict[str, Lease]) -> CallRecord:
+        async def work(view: Store, leases: dict[str, Lease]) -> CallRecord:
             record = await view.open_call(call, budget, owner="me", lease_seconds=60)
             leases[call.id] = record.lease
             return record
@@ -86,7 +87,7 @@ class Realms(RuleBasedStateMachine):
         kept = [continuation(handle, data={"realm": name}) for handle in handles]
         changes = {"job": JOB} if state == "submitted" else {}
 
-        async def work(view: SqlStore, leases: dict[str, Lease]) -> CallRecord:
+        async def work(view: Store, leases: dict[str, Lease]) -> CallRecord:
             lease = leases.get(call, Lease(call_id=call, owner="me", fence=1, until=0.0))
             return await view.advance(lease, state, continuations=kept, **changes)
 
@@ -109,7 +110,7 @@ class Realms(RuleBasedStateMachine):
 
     @rule(name=realms, call=CALLS)
     def claim(self, name: str, call: str) -> None:
-        async def work(view: SqlStore, leases: dict[str, Lease]) -> CallRecord | None:
+        async def work(view: Store, leases: dict[str, Lease]) -> CallRecord | None:
             record = await view.claim(call, owner="me", lease_seconds=60)
             if record is not None:
                 leases[call] = record.lease
@@ -134,7 +135,7 @@ class Realms(RuleBasedStateMachine):
 class PostgresRealms(Realms):
     """The same in PostgreSQL."""
 
-    def new_store(self) -> SqlStore:
+    def new_store(self) -> Store:
         from anymedia.state.postgres import PostgresStore
 
         return PostgresStore(postgres.server().new(), clock=lambda: self.time)

@@ -38,7 +38,7 @@ from anymedia import (
 )
 from anymedia.agents import MediaTool
 from anymedia.agents.schema import call_fields, input_schema
-from anymedia.artifacts import LocalArtifacts
+from anymedia.artifacts import ArtifactStore
 from anymedia.capabilities import CapabilityMatrix, parse_matrix
 from anymedia.errors import InvalidRequest, MediaError, PluginContractError, RequestError, UnsupportedInput, UnsupportedOperation
 from anymedia.execution.prepare_inputs import restore_inputs, store_inputs
@@ -282,7 +282,7 @@ async def test_queued_task_is_restored_from_the_store_as_it_would_be_sent(tmp_pa
     request = Transform(task="dress", inputs={"person": fox(), "garments": [fox()], "mask": half_mask(64, 48)}, options={"fit": "loose"})
     found = LoadedMedia(data=PNG, mime="image/png", filename="image.png", width=64, height=48)
     loaded: Any = {request.inputs["person"]: found, request.inputs["mask"]: attrs.evolve(found, data=half_mask(64, 48))}
-    artifacts = LocalArtifacts(tmp_path)
+    artifacts = ArtifactStore(tmp_path)
     stored = await store_inputs(artifacts, "job_1", request, loaded, None)
     target = {"sent": stored.sent, "inputs": list(stored.keys), "earlier_files": []}
     record: Any = types.SimpleNamespace(id="job_1", request=request_json(request), target=target, operation=request.operation)

@@ -29,7 +29,7 @@ from anymedia.plugins.registry import Registry, discover
 from anymedia.policy import Policy
 from anymedia.router import Router
 from anymedia.settings import InstanceSettings, Settings
-from anymedia.state.store import Store
+from anymedia.state.sql import Store
 
 SIGNATURE = "CANARYsignature4711"
 PROMPT = "CANARYPROMPT of a quiet harbour"

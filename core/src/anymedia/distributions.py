@@ -7,6 +7,7 @@ another finder).
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import re
@@ -82,10 +83,7 @@ class PluginPoint:
     def load(self) -> Any:
         """Import what it names."""
         module, attribute = self._parts()
-        found: Any = importlib.import_module(module)
-        for name in filter(None, (attribute or "").split(".")):
-            found = getattr(found, name)
-        return found
+        return functools.reduce(getattr, filter(None, (attribute or "").split(".")), importlib.import_module(module))
 
     def _parts(self) -> tuple[str, str | None]:
         match = _VALUE.fullmatch(self.value)

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from .plugins.instances import BackendInstance
     from .plugins.registry import Registry
     from .results import MediaFile
-    from .state.store import CallRecord, Store
+    from .state.sql import Store
+    from .state.store import CallRecord
 
 
 def check_realm(realm: str, own: str | None) -> None:

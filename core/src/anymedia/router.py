@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from .artifacts import ArtifactStore, LocalArtifacts, Swept, artifacts_at
+from .artifacts import ArtifactStore, Swept, artifacts_at
 from .capabilities import CapabilityMatrix
 from .clock import Clock, SystemClock
 from .credentials import GivenKeys
@@ -45,8 +45,9 @@ from .redaction import install_log_redaction, quiet_loggers
 from .requests import Continuation, Operation, Request
 from .results import Result
 from .settings import Settings, load_settings
+from .state.sql import Store
 from .state.sqlite import store_at
-from .state.store import CallRecord, CallState, RunKeyTaken, Store
+from .state.store import CallRecord, CallState, RunKeyTaken
 from .threads import in_thread
 
 __all__ = ["Progress", "ProgressEvent", "Router"]
@@ -246,7 +247,7 @@ class Router(Operations, Realms):
             return asked.deliver(asked.repeated(await delivered(self._engine, found)))
         try:
             result = await self._run_registry.wait_for_result(task, run)
-            return asked.deliver(result if isinstance(self.artifacts, LocalArtifacts) else await delivered(self._engine, result))
+            return asked.deliver(await delivered(self._engine, result) if self.artifacts.is_shared else result)
         finally:
             self._run_registry.drop(run, task)
 

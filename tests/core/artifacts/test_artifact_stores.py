@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import pytest
 
-from anymedia.artifacts import Artifact, ArtifactDamaged, ArtifactMissing, ArtifactStore, ArtifactUnreachable, LocalArtifacts, artifacts_at
+from anymedia.artifacts import Artifact, ArtifactDamaged, ArtifactMissing, ArtifactStore, ArtifactUnreachable, artifacts_at
 from anymedia.artifacts.shared import SharedArtifacts
 from anymedia.errors import SettingsError
 from anymedia.files.paths import OutputTarget, plan_output
@@ -252,5 +252,5 @@ def test_settings_name_the_storage(tmp_path: Path) -> None:
     path.write_text('[fleet]\nartifacts = "/srv/media"\n')
     with pytest.raises(SettingsError, match="s3://BUCKET/PREFIX"):
         load_settings(environ={"ANYMEDIA_CONFIG": str(path)})
-    assert isinstance(artifacts_at(None, tmp_path), LocalArtifacts)
+    assert type(artifacts_at(None, tmp_path)) is ArtifactStore
     assert os.fspath(artifacts_at(None, tmp_path).directory) == os.fspath(tmp_path)

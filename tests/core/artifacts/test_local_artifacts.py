@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from anymedia.artifacts import Artifact, ArtifactDamaged, ArtifactMissing, ArtifactNotStored, ArtifactStore, LocalArtifacts
-from anymedia.artifacts.local import _BUFFER
-from anymedia.files.atomic_writer import Writer
+from anymedia.artifacts import Artifact, ArtifactDamaged, ArtifactMissing, ArtifactNotStored, ArtifactStore
+from anymedia.artifacts.writer import BUFFER
+from anymedia.files.atomic_writer import Writer, part_name
 from anymedia.files.paths import OutputTarget, open_input, plan_output
 
 posix = pytest.mark.skipif(os.name != "posix", reason="locks and signals of POSIX")
@@ -25,37 +25,32 @@ BYTES = b"\x89PNG" + bytes(range(256)) * 40
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> LocalArtifacts:
-    return LocalArtifacts(tmp_path / "state" / "artifacts")
+def store(tmp_path: Path) -> ArtifactStore:
+    return ArtifactStore(tmp_path / "state" / "artifacts")
 
 
 def target(folder: Path, name: str = "fox.png") -> OutputTarget:
     return plan_output(folder / name, default_stem="fox", suffix=".png")
 
 
-def put(store: LocalArtifacts, call_id: str, data: bytes = BYTES, index: int = 0) -> Artifact:
+def put(store: ArtifactStore, call_id: str, data: bytes = BYTES, index: int = 0) -> Artifact:
     return asyncio.run(store.put(call_id, "piece", data, index=index, mime="image/png"))
 
 
-def find(store: LocalArtifacts, call_id: str) -> tuple[Artifact, ...]:
+def find(store: ArtifactStore, call_id: str) -> tuple[Artifact, ...]:
     return asyncio.run(store.find(call_id))
 
 
-def names(store: LocalArtifacts, folder: str) -> list[str]:
+def names(store: ArtifactStore, folder: str) -> list[str]:
     return sorted(path.name for path in (store.directory / folder).iterdir())
 
 
-def objects(store: LocalArtifacts) -> list[str]:
+def objects(store: ArtifactStore) -> list[str]:
     return [name for name in names(store, "files") if "!" not in name]
 
 
-def test_local_artifacts_are_an_artifact_store(store: LocalArtifacts) -> None:
-    typed: ArtifactStore = store  # checked by mypy
-    assert typed is store
-
-
-@pytest.mark.parametrize("size", [0, 1, 4_096, _BUFFER, _BUFFER * 3 + 7])
-def test_writer_streamed_bytes_are_found_under_the_call_id(store: LocalArtifacts, size: int) -> None:
+@pytest.mark.parametrize("size", [0, 1, 4_096, BUFFER, BUFFER * 3 + 7])
+def test_writer_streamed_bytes_are_found_under_the_call_id(store: ArtifactStore, size: int) -> None:
     data = (BYTES * (size // len(BYTES) + 1))[:size]
 
     async def write() -> Artifact:
@@ -68,7 +63,7 @@ def test_writer_streamed_bytes_are_found_under_the_call_id(store: LocalArtifacts
 
     made = asyncio.run(write())
     assert made == Artifact(call_id="job_1", kind="raw", index=3, sha256=hashlib.sha256(data).hexdigest(), size=size, mime="video/mp4")
-    other = LocalArtifacts(store.directory)
+    other = ArtifactStore(store.directory)
     assert find(other, "job_1") == (made,)
     assert asyncio.run(other.read(made)) == data
     assert Artifact.from_key(made.key) == made
@@ -76,13 +71,13 @@ def test_writer_streamed_bytes_are_found_under_the_call_id(store: LocalArtifacts
 
 
 @posix
-def test_store_directories_and_files_are_private(store: LocalArtifacts) -> None:
+def test_store_directories_and_files_are_private(store: ArtifactStore) -> None:
     put(store, "job_1")
     for path in [store.directory, *store.directory.rglob("*")]:
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
 
 
-def test_commit_syncs_the_file_and_the_directory_after_the_names_are_there(store: LocalArtifacts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commit_syncs_the_file_and_the_directory_after_the_names_are_there(store: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> None:
     store.prepare()
     synced: list[tuple[str, int]] = []
     real = os.fsync
@@ -97,7 +92,7 @@ def test_commit_syncs_the_file_and_the_directory_after_the_names_are_there(store
     assert synced == [("file", 2), ("directory", 2)]
 
 
-def test_commit_of_bytes_in_use_syncs_before_it_replaces_them(store: LocalArtifacts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commit_of_bytes_in_use_syncs_before_it_replaces_them(store: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> None:
     first = put(store, "job_1")
     inode = (store.directory / "files" / first.sha256).stat().st_ino
     kept: list[bool] = []
@@ -113,7 +108,7 @@ def test_commit_of_bytes_in_use_syncs_before_it_replaces_them(store: LocalArtifa
     assert asyncio.run(store.read(first)) == BYTES
 
 
-def test_writer_left_without_commit_leaves_nothing(store: LocalArtifacts) -> None:
+def test_writer_left_without_commit_leaves_nothing(store: ArtifactStore) -> None:
     async def write() -> None:
         async with store.writer("job_1", "piece") as writer:
             await writer.write(BYTES)
@@ -126,13 +121,13 @@ def test_writer_left_without_commit_leaves_nothing(store: LocalArtifacts) -> Non
 
 @posix
 @pytest.mark.parametrize("size", [1_000, 65_536, 300_001])
-def test_writer_of_a_killed_process_loses_at_most_256_kib(store: LocalArtifacts, size: int) -> None:
+def test_writer_of_a_killed_process_loses_at_most_256_kib(store: ArtifactStore, size: int) -> None:
     code = f"""
 import asyncio, os, signal
 from pathlib import Path
-from anymedia.artifacts import LocalArtifacts
+from anymedia.artifacts import ArtifactStore
 async def write():
-    async with LocalArtifacts(Path({str(store.directory)!r})).writer("job_1", "piece") as writer:
+    async with ArtifactStore(Path({str(store.directory)!r})).writer("job_1", "piece") as writer:
         for number in range(1_000_000 // {size} + 1):
             await writer.write(bytes([number % 251]) * {size})
         os.kill(os.getpid(), signal.SIGKILL)
@@ -151,14 +146,14 @@ asyncio.run(write())
 
 
 @posix
-def test_writer_of_a_killed_process_is_resumed_where_it_stopped(store: LocalArtifacts) -> None:
+def test_writer_of_a_killed_process_is_resumed_where_it_stopped(store: ArtifactStore) -> None:
     code = f"""
 import asyncio, os, signal
 from pathlib import Path
-from anymedia.artifacts import LocalArtifacts
+from anymedia.artifacts import ArtifactStore
 async def write():
-    async with LocalArtifacts(Path({str(store.directory)!r})).writer("job_1", "piece") as writer:
-        await writer.write(b"a" * {_BUFFER})
+    async with ArtifactStore(Path({str(store.directory)!r})).writer("job_1", "piece") as writer:
+        await writer.write(b"a" * {BUFFER})
         os.kill(os.getpid(), signal.SIGKILL)
 asyncio.run(write())
 """
@@ -172,11 +167,11 @@ asyncio.run(write())
             return size, await writer.commit()
 
     size, made = asyncio.run(resume())
-    assert size == _BUFFER
-    assert asyncio.run(store.read(made)) == b"a" * _BUFFER + b"b"
+    assert size == BUFFER
+    assert asyncio.run(store.read(made)) == b"a" * BUFFER + b"b"
 
 
-def test_two_writers_of_one_name_do_not_disturb_each_other(store: LocalArtifacts) -> None:
+def test_two_writers_of_one_name_do_not_disturb_each_other(store: ArtifactStore) -> None:
     async def write() -> tuple[Artifact, Artifact]:
         async with store.writer("job_1", "piece") as first, store.writer("job_1", "piece") as second:
             await first.write(b"first")
@@ -188,10 +183,10 @@ def test_two_writers_of_one_name_do_not_disturb_each_other(store: LocalArtifacts
     assert find(store, "job_1") == (second,)
 
 
-def test_writer_restarted_forgets_what_was_written(store: LocalArtifacts) -> None:
+def test_writer_restarted_forgets_what_was_written(store: ArtifactStore) -> None:
     async def write() -> Artifact:
         async with store.writer("job_1", "piece") as writer:
-            await writer.write(b"x" * _BUFFER)
+            await writer.write(b"x" * BUFFER)
             await writer.write(b"y")
             await writer.restart()
             await writer.write(BYTES)
@@ -201,7 +196,7 @@ def test_writer_restarted_forgets_what_was_written(store: LocalArtifacts) -> Non
 
 
 @pytest.mark.parametrize("data", [b"", BYTES[:-1], b"\0" * len(BYTES)], ids=["empty", "short", "zeros"])
-def test_find_damaged_bytes_are_not_adopted(store: LocalArtifacts, data: bytes) -> None:
+def test_find_damaged_bytes_are_not_adopted(store: ArtifactStore, data: bytes) -> None:
     made = put(store, "job_1")
     (store.directory / "files" / made.sha256).write_bytes(data)
     assert find(store, "job_1") == ()
@@ -212,12 +207,12 @@ def test_find_damaged_bytes_are_not_adopted(store: LocalArtifacts, data: bytes) 
 
 
 @pytest.mark.parametrize("call_id", ["", "../job", "a/b", "x" * 81, "job!1", "jöb"])
-def test_put_call_id_unusable_as_a_file_name_is_refused(store: LocalArtifacts, call_id: str) -> None:
+def test_put_call_id_unusable_as_a_file_name_is_refused(store: ArtifactStore, call_id: str) -> None:
     with pytest.raises(ValueError, match="not a name"):
         put(store, call_id)
 
 
-def test_release_keeps_the_bytes_that_another_call_refers_to(store: LocalArtifacts) -> None:
+def test_release_keeps_the_bytes_that_another_call_refers_to(store: ArtifactStore) -> None:
     made = put(store, "job_1")
     linked = asyncio.run(store.link(made, "job_2", "input"))
     assert asyncio.run(store.release("job_1")) == 0
@@ -229,7 +224,7 @@ def test_release_keeps_the_bytes_that_another_call_refers_to(store: LocalArtifac
 
 
 @pytest.mark.parametrize("confined", [False, True])
-def test_export_output_is_accepted_as_an_input(store: LocalArtifacts, tmp_path: Path, confined: bool) -> None:
+def test_export_output_is_accepted_as_an_input(store: ArtifactStore, tmp_path: Path, confined: bool) -> None:
     out = tmp_path / "out"
     out.mkdir()
     roots = [out] if confined else None
@@ -244,7 +239,7 @@ def test_export_output_is_accepted_as_an_input(store: LocalArtifacts, tmp_path: 
     assert sorted(path.name for path in out.iterdir()) == ["fox.png"]
 
 
-def test_export_output_edited_in_place_leaves_the_artifact(store: LocalArtifacts, tmp_path: Path) -> None:
+def test_export_output_edited_in_place_leaves_the_artifact(store: ArtifactStore, tmp_path: Path) -> None:
     made = put(store, "job_1")
     path = asyncio.run(store.export(made, target(tmp_path)))
     with path.open("r+b") as file:
@@ -256,19 +251,22 @@ def test_export_output_edited_in_place_leaves_the_artifact(store: LocalArtifacts
 
 @posix
 @pytest.mark.parametrize("edit", [False, True])
-def test_export_of_a_process_killed_after_naming_the_file_is_not_repeated(store: LocalArtifacts, tmp_path: Path, edit: bool) -> None:
+def test_export_of_a_process_killed_after_naming_the_file_is_not_repeated(store: ArtifactStore, tmp_path: Path, edit: bool) -> None:
     made = put(store, "job_1")
     with Writer(target(tmp_path), call_id="job_1") as writer:
         writer.write(BYTES)
-        path = writer.commit(keep_part=True)  # the temporary name is what a kill would have left
+        path = writer.commit()
+    os.link(path, tmp_path / part_name("job_1", 0))  # the temporary name is what a kill would have left
     if edit:
         path.write_bytes(b"mine now")
-    again = asyncio.run(store.export(made, target(tmp_path)))
+    again = asyncio.run(store.export(made, target(tmp_path), reuse=True))
     assert again.read_bytes() == BYTES
+    assert path.read_bytes() == (b"mine now" if edit else BYTES)
+    (tmp_path / part_name("job_1", 0)).unlink()
     assert sorted(path.name for path in tmp_path.iterdir()) == (["fox-2.png", "fox.png", "state"] if edit else ["fox.png", "state"])
 
 
-def test_export_with_reuse_returns_the_file_that_has_the_bytes(store: LocalArtifacts, tmp_path: Path) -> None:
+def test_export_with_reuse_returns_the_file_that_has_the_bytes(store: ArtifactStore, tmp_path: Path) -> None:
     made = put(store, "job_1")
     (tmp_path / "fox.png").write_bytes(b"another file")
     first = asyncio.run(store.export(made, target(tmp_path)))
@@ -279,7 +277,7 @@ def test_export_with_reuse_returns_the_file_that_has_the_bytes(store: LocalArtif
     assert asyncio.run(store.export(made, target(tmp_path, "bear.png"), reuse=True)).read_bytes() == BYTES
 
 
-def test_discard_removes_one_reference(store: LocalArtifacts) -> None:
+def test_discard_removes_one_reference(store: ArtifactStore) -> None:
     first, second = put(store, "job_1"), put(store, "job_1", b"second", index=1)
     asyncio.run(store.discard(first))
     assert find(store, "job_1") == (second,)
@@ -293,7 +291,7 @@ def test_from_key_of_another_text_is_none(key: str) -> None:
     assert Artifact.from_key(key) is None
 
 
-def test_export_of_damaged_bytes_names_no_file(store: LocalArtifacts, tmp_path: Path) -> None:
+def test_export_of_damaged_bytes_names_no_file(store: ArtifactStore, tmp_path: Path) -> None:
     made = put(store, "job_1")
     (store.directory / "files" / made.sha256).write_bytes(b"\0" * made.size)
     with pytest.raises(ArtifactDamaged, match="piece 0 of job_1"):
@@ -303,7 +301,7 @@ def test_export_of_damaged_bytes_names_no_file(store: LocalArtifacts, tmp_path: 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO])
 @pytest.mark.parametrize("operation", ["write", "fsync", "replace"])
-def test_put_on_a_disk_that_fails_leaves_nothing(store: LocalArtifacts, monkeypatch: pytest.MonkeyPatch, operation: str, code: int) -> None:
+def test_put_on_a_disk_that_fails_leaves_nothing(store: ArtifactStore, monkeypatch: pytest.MonkeyPatch, operation: str, code: int) -> None:
     first = put(store, "job_1", b"first")
     real: Callable[..., int] = getattr(os, operation)
     done = 0
@@ -326,7 +324,7 @@ def test_put_on_a_disk_that_fails_leaves_nothing(store: LocalArtifacts, monkeypa
     assert find(store, "job_1") == (first,)
 
 
-def test_put_again_on_a_disk_that_fails_leaves_the_earlier_write(store: LocalArtifacts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_put_again_on_a_disk_that_fails_leaves_the_earlier_write(store: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> None:
     made = put(store, "job_1")
 
     def full(fd: int) -> None:
@@ -339,12 +337,12 @@ def test_put_again_on_a_disk_that_fails_leaves_the_earlier_write(store: LocalArt
     assert find(store, "job_1") == (made,)
 
 
-def age(store: LocalArtifacts, call_id: str, seconds: float, *, now: float = 1_000_000.0) -> None:
+def age(store: ArtifactStore, call_id: str, seconds: float, *, now: float = 1_000_000.0) -> None:
     for path in (store.directory / "files").glob(f"{call_id}!*"):
         os.utime(path, (now - seconds, now - seconds))
 
 
-def test_gc_removes_what_is_older_and_a_dry_run_only_reports_it(store: LocalArtifacts) -> None:
+def test_gc_removes_what_is_older_and_a_dry_run_only_reports_it(store: ArtifactStore) -> None:
     old, new = put(store, "job_1", b"old!"), put(store, "job_2", b"new")
     age(store, "job_1", 100)
     age(store, "job_2", 10)
@@ -355,7 +353,7 @@ def test_gc_removes_what_is_older_and_a_dry_run_only_reports_it(store: LocalArti
     assert find(store, "job_2") == (new,)
 
 
-def test_gc_beyond_the_size_removes_the_oldest_first(store: LocalArtifacts) -> None:
+def test_gc_beyond_the_size_removes_the_oldest_first(store: ArtifactStore) -> None:
     for number in range(5):
         put(store, f"job_{number}", bytes([number]) * 100)
         age(store, f"job_{number}", 100 - number)
@@ -364,7 +362,7 @@ def test_gc_beyond_the_size_removes_the_oldest_first(store: LocalArtifacts) -> N
     assert (swept.freed, swept.left, asyncio.run(store.used_bytes())) == (300, 200, 200)
 
 
-def test_gc_leaves_what_is_required_and_counts_it(store: LocalArtifacts) -> None:
+def test_gc_leaves_what_is_required_and_counts_it(store: ArtifactStore) -> None:
     needed, linked = put(store, "job_1"), put(store, "job_2", b"linked")
     asyncio.run(store.link(linked, "job_3", "input"))
     asked: list[Sequence[Artifact]] = []
@@ -381,14 +379,14 @@ def test_gc_leaves_what_is_required_and_counts_it(store: LocalArtifacts) -> None
     assert [artifact.sha256 for artifact in find(store, "job_3")] == [linked.sha256]
 
 
-def test_gc_removes_bytes_without_a_reference(store: LocalArtifacts) -> None:
+def test_gc_removes_bytes_without_a_reference(store: ArtifactStore) -> None:
     made = put(store, "job_1")
     next((store.directory / "files").glob("job_1!*")).unlink()
     assert asyncio.run(store.gc()).freed == made.size
     assert objects(store) == []
 
 
-def test_gc_of_a_store_that_was_never_used_finds_nothing(store: LocalArtifacts) -> None:
+def test_gc_of_a_store_that_was_never_used_finds_nothing(store: ArtifactStore) -> None:
     swept = asyncio.run(store.gc(keep_seconds=0, max_bytes=0))
     assert (swept.removed, swept.left) == ((), 0)
     assert asyncio.run(store.release("job_1")) == asyncio.run(store.used_bytes()) == 0
@@ -396,14 +394,14 @@ def test_gc_of_a_store_that_was_never_used_finds_nothing(store: LocalArtifacts) 
 
 
 @posix
-def test_gc_leaves_what_a_live_process_has_pinned_until_it_is_killed(store: LocalArtifacts) -> None:
+def test_gc_leaves_what_a_live_process_has_pinned_until_it_is_killed(store: ArtifactStore) -> None:
     made = put(store, "job_1")
     code = f"""
 import asyncio, sys
 from pathlib import Path
-from anymedia.artifacts import LocalArtifacts
+from anymedia.artifacts import ArtifactStore
 async def hold():
-    async with LocalArtifacts(Path({str(store.directory)!r})).pin("job_1"):
+    async with ArtifactStore(Path({str(store.directory)!r})).pin("job_1"):
         print("pinned", flush=True)
         sys.stdin.read()
 asyncio.run(hold())
@@ -418,7 +416,7 @@ asyncio.run(hold())
     assert names(store, "pins") == []
 
 
-def test_pin_released_once_per_use(store: LocalArtifacts) -> None:
+def test_pin_released_once_per_use(store: ArtifactStore) -> None:
     made = put(store, "job_1")
 
     async def use() -> None:
@@ -434,17 +432,17 @@ def test_pin_released_once_per_use(store: LocalArtifacts) -> None:
 
 
 @posix
-def test_gc_removes_the_parts_of_dead_processes_after_a_day(store: LocalArtifacts) -> None:
+def test_gc_removes_the_parts_of_dead_processes_after_a_day(store: ArtifactStore) -> None:
     async def collect() -> tuple[int, int]:
         async with store.writer("job_1", "piece") as writer:
-            await writer.write(b"x" * _BUFFER)
+            await writer.write(b"x" * BUFFER)
             (store.directory / "parts" / "job_2!piece!0.part").write_bytes(b"abandoned")
             return (await store.gc()).temporaries, (await store.gc(now=1e11)).temporaries
 
     assert asyncio.run(collect()) == (0, 1)
 
 
-def test_gc_during_writes_loses_nothing(store: LocalArtifacts) -> None:
+def test_gc_during_writes_loses_nothing(store: ArtifactStore) -> None:
     async def work() -> list[Artifact]:
         async def write(number: int) -> Artifact:
             return await store.put(f"job_{number}", "piece", bytes([number]) * 1_000)
@@ -461,7 +459,7 @@ def test_gc_during_writes_loses_nothing(store: LocalArtifacts) -> None:
         assert len(asyncio.run(store.read(artifact))) == 1_000
 
 
-def test_store_whose_directory_is_a_file_names_it(store: LocalArtifacts) -> None:
+def test_store_whose_directory_is_a_file_names_it(store: ArtifactStore) -> None:
     store.directory.parent.mkdir()
     store.directory.write_text("not a directory")
     for work in (store.used_bytes(), store.all(), store.find("job_1")):

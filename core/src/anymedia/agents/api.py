@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from ..router import Router
-from ..state.sqlite import SqlStore
 from .normalize import directories
 from .responses import error_answer, internal
 from .tool import Action, MediaTool, tell
@@ -43,8 +42,7 @@ def _drop_closed() -> None:
     """Drop the routers of closed event loops; without its loop, only the store of a router can still be closed."""
     for loop in [loop for loop in list(_routers) if loop.is_closed()]:
         router, _ = _routers.pop(loop)
-        if isinstance(router.store, SqlStore):
-            router.store.close()
+        router.store.close()
 
 
 async def close_media() -> None:

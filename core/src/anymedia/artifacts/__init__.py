@@ -1,6 +1,6 @@
 """Content-addressed files, kept under the id of the call they belong to, found again without the journal.
 
-`ArtifactStore` is what the core needs; `LocalArtifacts` is a directory, `anymedia.artifacts.shared.SharedArtifacts` object storage.
+`ArtifactStore` is a directory; `anymedia.artifacts.shared.SharedArtifacts` is object storage, with copies in a directory.
 """
 
 from __future__ import annotations
@@ -8,34 +8,23 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import SettingsError
-from .local import LocalArtifacts
-from .store import (
+from .records import (
     Artifact,
     ArtifactDamaged,
     ArtifactError,
     ArtifactMissing,
     ArtifactNotStored,
-    ArtifactStore,
     ArtifactUnreachable,
-    ArtifactWriter,
     Kind,
     Swept,
 )
+from .store import ArtifactStore
+from .writer import ArtifactWriter
 
 __all__ = [
-    "Artifact",
-    "ArtifactDamaged",
-    "ArtifactError",
-    "ArtifactMissing",
-    "ArtifactNotStored",
-    "ArtifactStore",
-    "ArtifactUnreachable",
-    "ArtifactWriter",
-    "Kind",
-    "LocalArtifacts",
-    "Swept",
-    "artifacts_at",
-]
+    "Artifact", "ArtifactDamaged", "ArtifactError", "ArtifactMissing", "ArtifactNotStored", "ArtifactStore", "ArtifactUnreachable",
+    "ArtifactWriter", "Kind", "Swept", "artifacts_at",
+]  # fmt: skip
 
 
 def artifacts_at(url: ArtifactStore | str | None, directory: Path) -> ArtifactStore:
@@ -45,7 +34,7 @@ def artifacts_at(url: ArtifactStore | str | None, directory: Path) -> ArtifactSt
         SettingsError: ``anymedia[fleet]`` is not installed, or the URL names no storage.
     """
     if url is None:
-        return LocalArtifacts(directory)
+        return ArtifactStore(directory)
     if not isinstance(url, str):
         return url
     try:

@@ -28,7 +28,7 @@ from ..requests import MASK_MODES, REFERENCE_ROLES, RUN, Continuation
 from .process import stdout_is_terminal
 
 if TYPE_CHECKING:
-    from ..state.store import Store
+    from ..state.sql import Store
 
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]+")
 #: What ``--continue`` refers to: an earlier result, or a video file.

@@ -22,7 +22,8 @@ from .process import run
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..state.store import Queue, Spend, Store, WorkerRecord
+    from ..state.sql import Store
+    from ..state.store import Queue, Spend, WorkerRecord
 
 
 @click.command("worker")

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from ..artifacts import Swept
     from ..results import MediaFile
     from ..router import Router
-    from ..state.store import CallRecord, Spend, Store
+    from ..state.sql import Store
+    from ..state.store import CallRecord, Spend
     from .console import ProgressLine
 
 _T = TypeVar("_T")

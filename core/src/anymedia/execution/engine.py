@@ -29,7 +29,8 @@ from ..media import Media
 from ..policy import Policy
 from ..redaction import clean_text, quiet_loggers
 from ..requests import Mask, StoredFile
-from ..state.store import FINAL_STATES, CallRecord, CallState, Lease, StateBusy, StateNotWritable, Store
+from ..state.sql import Store
+from ..state.store import FINAL_STATES, CallRecord, CallState, Lease, StateBusy, StateNotWritable
 from ..threads import shielded
 from .account import fingerprint
 from .governor import AccountSlots, Governor

@@ -20,7 +20,7 @@ from ..answers.envelopes import documents
 from ..answers.media import extract_media
 from ..artifacts import Artifact, ArtifactNotStored, Kind
 from ..errors import BackendError, BackendTimeout, BadBackendResponse, Fix, MediaError, OutputMismatch, PluginContractError
-from ..files.atomic_writer import SMALL, hidden_prefix
+from ..files.atomic_writer import hidden_prefix
 from ..files.paths import OutputTarget, plan_output
 from ..files.safe_dir import show_path
 from ..media import mime_of
@@ -40,6 +40,8 @@ _LONGEST_WRAPPED = 1 << 26
 _SALVAGE_SECONDS = 60.0
 #: What a task may return in place of media.
 _DATA = frozenset({"json", "text"})
+#: Bytes that are repaired on the event loop, not in a thread.
+_SMALL = 262_144
 
 
 def storable(outcome: Outcome, backend: str) -> Outcome:
@@ -346,7 +348,7 @@ class _Finished:
 async def _received(outcome: Outcome) -> Outcome:
     """Return an outcome with its bytes repaired."""
     repair = functools.partial(_repaired, outcome)
-    return repair() if sum(len(piece.data or b"") for piece in outcome.pieces) <= SMALL else await in_thread(repair)
+    return repair() if sum(len(piece.data or b"") for piece in outcome.pieces) <= _SMALL else await in_thread(repair)
 
 
 def _repaired(outcome: Outcome) -> Outcome:

@@ -27,7 +27,8 @@ import attrs
 
 from ..errors import MediaError, OutOfResources
 from ..resources import available_memory, descriptor_limit, open_descriptors
-from ..state.store import UNKNOWN_ACCOUNT, CallRecord, Store
+from ..state.sql import Store
+from ..state.store import UNKNOWN_ACCOUNT, CallRecord
 
 __all__ = ["Governor", "Need", "Reservation"]
 

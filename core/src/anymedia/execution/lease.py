@@ -12,7 +12,8 @@ from typing import Self
 
 import attrs
 
-from ..state.store import Lease, LeaseLost, StateError, Store
+from ..state.sql import Store
+from ..state.store import Lease, LeaseLost, StateError
 from ..threads import shielded
 
 _log = logging.getLogger("anymedia")

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from ..artifacts import ArtifactStore
     from ..context import LoadedMedia
     from ..net.fetcher import Fetcher
-    from ..state.store import CallRecord, Store
+    from ..state.sql import Store
+    from ..state.store import CallRecord
 
 #: What is known of a loaded input besides its bytes.
 _FACTS = ("mime", "filename", "width", "height", "seconds")

@@ -12,7 +12,8 @@ import attrs
 from ..errors import RequestError, RunKeyConflict
 from ..requests import Request
 from ..state.codec import request_json
-from ..state.store import FINAL_STATES, CallRecord, Store
+from ..state.sql import Store
+from ..state.store import FINAL_STATES, CallRecord
 from ..threads import in_thread
 from .prepare_inputs import InputReader, with_contents
 from .run_result import latest, run_status

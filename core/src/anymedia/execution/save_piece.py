@@ -179,10 +179,9 @@ def save_bytes(piece: Piece, target: OutputTarget, *, call_id: str, expect: str,
     assert piece.data is not None
     facts = _recognise(piece.data, piece.mime, piece.data[:512], expect)
     with Writer(target, call_id=call_id, index=index, of=of) as writer:
-        if writer.finished is None:
-            if writer.size:
-                writer.restart()
-            writer.write(piece.data)
+        if writer.size:
+            writer.restart()
+        writer.write(piece.data)
         size, digest = writer.size, writer.sha256
         path = writer.commit(suffix=_suffix(target, facts))
     return _saved(path, facts, target, index, of, size=size, sha256=digest)

@@ -16,7 +16,8 @@ from typing import Any
 import attrs
 
 from ..clock import Clock
-from ..state.store import StateError, Store
+from ..state.sql import Store
+from ..state.store import StateError
 
 _log = logging.getLogger("anymedia")
 #: Pauses in seconds between two queries: the first, the longest, and the longest of a store that passes notices on.

@@ -1,20 +1,18 @@
 """Write a file under a private temporary name, then link it into place once it is complete.
 
-The temporary's name contains the call id, so that a download interrupted by a killed process can be continued by the process
-that resumes the call. A file lock distinguishes the temporary of a dead process from that of a live one.
+The temporary's name contains the call id, so that the process that resumes the call of a killed one finds it. A file lock
+distinguishes the temporary of a dead process from that of a live one.
 """
 
 from __future__ import annotations
 
 import errno
 import hashlib
-import math
 import os
 import re
 import secrets
 import stat
 import threading
-import time
 from pathlib import Path
 
 from ..errors import MediaError
@@ -30,29 +28,6 @@ _SAFE = re.compile(r"[A-Za-z0-9_-]{1,80}")
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK, errno.EACCES})
 _MOST_NAMES = 100_000
 _umask_lock = threading.Lock()
-
-#: Files of at most this many bytes are written on the event loop if the disk is quick.
-SMALL = 262_144
-#: Maximum seconds for which the event loop may be blocked.
-_QUICK = 0.002
-#: A sync counts as at most this many times the previous one: a single slow sync on a busy machine does not make a disk slow.
-_AT_MOST_TIMES = 4
-#: Device number -> seconds the last sync took.
-_sync_seconds: dict[int, float] = {}
-
-
-def is_quick(device: int) -> bool:
-    """Return whether recent syncs of a device (``st_dev``) were quick enough to run on the event loop.
-
-    Running work in a thread costs several times what naming a small file on a local disk costs, but a network disk may
-    block for long. A device that was never synced is not quick.
-    """
-    return _sync_seconds.get(device, math.inf) < _QUICK
-
-
-def note(device: int, seconds: float) -> None:
-    """Record how many seconds syncing a file and its directory took on a device."""
-    _sync_seconds[device] = min(seconds, _AT_MOST_TIMES * _sync_seconds.get(device, math.inf))
 
 
 def hidden_prefix(call_id: str) -> str:
@@ -73,24 +48,11 @@ class CannotWrite(MediaError):
 
 
 class Writer(PartFile):
-    """Writes one file of a call; a context manager that removes the temporary file unless `commit` was called.
-
-    Attributes:
-        size: bytes written so far; more than 0 after `open` if an interrupted download is being resumed.
-        finished: the final name, if the process that died had already named the file; nothing is left to write.
-        left: the path of the temporary name if `commit` kept it, else None.
-    """
+    """Writes one file of a call; a context manager that removes the temporary file unless `commit` was called."""
 
     def __init__(self, target: OutputTarget, *, call_id: str, index: int = 0, of: int = 1) -> None:
         self._target, self._index, self._of = target, index, of
         super().__init__(part_name(call_id, index), spare=f".anymedia-{secrets.token_hex(12)}-{index}.part")
-        self.finished: str | None = None
-        self.left: Path | None = None
-
-    @property
-    def is_quick(self) -> bool:
-        """Whether a commit is quick enough to run on the event loop."""
-        return self.size <= SMALL and is_quick(self._device)
 
     @property
     def wanted(self) -> str:
@@ -100,26 +62,7 @@ class Writer(PartFile):
     def _open_folder(self) -> Directory:
         return self._target.open()
 
-    def _resume_linked(self, fd: int, info: os.stat_result) -> int | None:
-        names = list(self._opened.names_of(info))
-        # If it has a final name, the process died between creating that and removing the temporary name.
-        final = next((name for name in names if not name.startswith(_HIDDEN)), None)
-        if len(names) == info.st_nlink:
-            self.finished = final
-            return None
-        os.close(fd)  # it is linked from another directory: writing would change that file
-        if final is not None:
-            return self._make_other()
-        self._opened.unlink(self._part)
-        return self._make()
-
-    def restart(self) -> None:
-        """Discard what was written and start again."""
-        if self.finished is not None:
-            raise RuntimeError("a file with its final name cannot be changed")
-        super().restart()
-
-    def commit(self, *, suffix: str = "", keep_part: bool = False) -> Path:
+    def commit(self, *, suffix: str = "") -> Path:
         """Sync the file, give it its final name and return its path.
 
         If the name has been taken in the meantime, a number is appended: a paid result is never lost to a name clash. An
@@ -127,49 +70,34 @@ class Writer(PartFile):
 
         Args:
             suffix: file suffix to use in place of the requested one.
-            keep_part: keep the temporary name (see ``left``) until the caller has recorded the file; a resumed call finds
-                the file by it and does not create a second one.
 
         Raises:
             CannotWrite: the disk is full or fails.
         """
         try:
-            begun = time.perf_counter()
             os.fsync(self._fd)
             if hasattr(os, "fchmod"):
                 os.fchmod(self._fd, 0o666 & ~_umask() if self._target.mode is None else self._target.mode)
-            name, left = (self.finished, True) if self.finished else self._name_it(suffix)
-            if left and not keep_part:
-                self._opened.unlink(self._part)
+            name = self._name_it(suffix)
+            self._opened.unlink(self._part)
             self._opened.sync()
-            if self.size <= SMALL:
-                note(self._device, time.perf_counter() - begun)
         except OSError as error:
             raise self._failed(error) from None
         path = self._opened.path / name
-        self.left = self.path if left and keep_part else None
         self._close()
         return path
 
-    def _name_it(self, suffix: str) -> tuple[str, bool]:
-        """Give the file its final name; return it, and whether the temporary name still exists."""
-        names = self._target.names(self._index, self._of, suffix=suffix)
-        if self._target.overwrite and not self._target.made_up and not suffix:
-            name = self._target_name_for_overwriting()
-            if name is not None:
-                self._opened.replace(self._part, name)
-                return self._verified(name), False
-        for _, name in zip(range(_MOST_NAMES), names, strict=False):
+    def _name_it(self, suffix: str) -> str:
+        """Give the file its final name; return it."""
+        wanted, folder = self.wanted, self._opened
+        is_folder = folder.exists(wanted) and stat.S_ISDIR(folder.lstat(wanted).st_mode)
+        if self._target.overwrite and not self._target.made_up and not suffix and not is_folder:
+            folder.replace(self._part, wanted)
+            return self._verified(wanted)
+        for _, name in zip(range(_MOST_NAMES), self._target.names(self._index, self._of, suffix=suffix), strict=False):
             if self._give(name):
-                return self._verified(name), True
+                return self._verified(name)
         raise OSError(errno.EEXIST, "no free name")
-
-    def _target_name_for_overwriting(self) -> str | None:
-        try:
-            is_folder = stat.S_ISDIR(self._opened.lstat(self.wanted).st_mode)
-        except FileNotFoundError:
-            is_folder = False
-        return None if is_folder else self.wanted
 
     def _give(self, name: str) -> bool:
         """Link the file to a name if that is free; return whether it was."""

@@ -43,7 +43,6 @@ class PartFile:
         self._part, self._spare = name, spare
         self._folder: Directory | None = None
         self._fd = -1
-        self._device = 0
         self._hash = hashlib.sha256()
         self.size = 0
 
@@ -80,7 +79,6 @@ class PartFile:
         self._folder = self._open_folder()
         try:
             self._fd = self._make()
-            self._device = os.fstat(self._fd).st_dev
         except OSError as error:
             self.abort()
             raise self._failed(error) from None
@@ -113,20 +111,13 @@ class PartFile:
             return self._make_other()
         info = os.fstat(fd)
         owned = stat.S_ISREG(info.st_mode) and (not hasattr(os, "geteuid") or info.st_uid == os.geteuid())
-        if not owned or not lock_file(fd) or not self._is_still(fd):
+        # What has other names must not change: the process died after it had named the file, or it is a file elsewhere.
+        if not owned or not lock_file(fd) or not self._is_still(fd) or os.fstat(fd).st_nlink > 1:
             os.close(fd)
             return self._make_other()
-        info = os.fstat(fd)
-        if info.st_nlink > 1 and (made := self._resume_linked(fd, info)) is not None:
-            return made
         self._fd = fd
         self._read_back()
         return fd
-
-    def _resume_linked(self, fd: int, info: os.stat_result) -> int | None:
-        """Decide about a temporary file with several names; return another descriptor, or None to resume this one."""
-        os.close(fd)
-        return self._make_other()
 
     def _is_still(self, fd: int) -> bool:
         try:

@@ -24,7 +24,7 @@ import attrs
 from ..errors import Argument
 from ..probe.probe import has_media_signature
 from .names import MEDIA_SUFFIXES, is_media_name, name_problem, plain_name
-from .safe_dir import Directory, Location, check_regular, explain, locate, refuse, walk
+from .safe_dir import CAREFUL, Directory, Location, check_regular, explain, locate, nearest, refuse, walk
 
 _PLAIN = ("stem", "suffix", "overwrite", "made_up", "makes_folders", "confined", "field", "mode")
 #: Names in journals of the first edition.
@@ -88,8 +88,7 @@ def _similar_name(found: Location) -> str | None:
 
 def _open_free(path: Path) -> int:
     check_regular(path.stat())  # before opening, which may have effects on a device
-    flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    fd = os.open(path, flags)
+    fd = os.open(path, os.O_RDONLY | CAREFUL)
     try:
         check_regular(os.fstat(fd))
     except OSError:
@@ -228,18 +227,8 @@ class OutputTarget:
             while not here.exists() and here.parent != here:
                 here = here.parent
             return Directory.at(here), True
-        folder = Directory.at(self.location.root)
-        for step in self.location.steps:
-            try:
-                below = folder.child(step)
-            except FileNotFoundError:
-                return folder, True
-            except BaseException:
-                folder.close()
-                raise
-            folder.close()
-            folder = below
-        return folder, False
+        folder, missing = nearest(self.location.root, self.location.steps)
+        return folder, bool(missing)
 
     def _unusable(self, error: OSError) -> Exception:
         return refuse(self.field, self.folder, explain(error), "choose a directory that can be written to")
@@ -344,19 +333,10 @@ def _check_folders(found: Location, text: str, confined: bool, field: str) -> No
     """With roots, refuse links in the path, and names of directories to create that are not portable."""
     if not confined:
         return
-    here = Directory.at(found.root)
     try:
-        for number, step in enumerate(found.steps):
-            try:
-                below = here.child(step)
-            except FileNotFoundError:
-                bad = next((p for s in found.steps[number:] if (p := name_problem(s))), None)
-                if bad:
-                    raise refuse(field, text, f"has a directory name that is not portable: it {bad}") from None
-                return
-            here.close()
-            here = below
+        folder, missing = nearest(found.root, found.steps)
     except OSError as error:
         raise refuse(field, text, explain(error)) from None
-    finally:
-        here.close()
+    folder.close()
+    if bad := next((problem for step in missing if (problem := name_problem(step))), None):
+        raise refuse(field, text, f"has a directory name that is not portable: it {bad}")

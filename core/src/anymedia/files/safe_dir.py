@@ -26,16 +26,16 @@ CAN_WALK = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
 _CLOEXEC = getattr(os, "O_CLOEXEC", 0)
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 #: A pipe must not block, and a terminal must not become the controlling one; no effect on regular files.
-_CAREFUL = _CLOEXEC | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
+CAREFUL = _CLOEXEC | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
 #: System directories, refused even if a root is as wide as ``/``.
 _SYSTEM = frozenset({"proc", "sys", "dev"})
+#: What a file may be that is not regular, and how that is reported.
 _KINDS = (
-    (stat.S_ISDIR, "is a directory"),
-    (stat.S_ISLNK, "is a symbolic link"),
-    (stat.S_ISFIFO, "is a pipe"),
-    (stat.S_ISSOCK, "is a socket"),
-    (stat.S_ISCHR, "is a device"),
-    (stat.S_ISBLK, "is a device"),
+    (stat.S_ISDIR, errno.EISDIR, "is a directory"),
+    (stat.S_ISLNK, errno.ELOOP, "is a symbolic link"),
+    (stat.S_ISFIFO, errno.ENXIO, "is a pipe"),
+    (stat.S_ISSOCK, errno.ENXIO, "is a socket"),
+    (lambda mode: stat.S_ISCHR(mode) or stat.S_ISBLK(mode), errno.ENXIO, "is a device"),
 )
 
 
@@ -135,19 +135,19 @@ class Directory:
 
     def open(self, name: str, flags: int, mode: int = 0o600) -> int:
         """Open a name without following links; return the descriptor."""
-        return os.open(self._at(name), flags | _NOFOLLOW | _CAREFUL, mode, dir_fd=self.fd)
+        return os.open(self._at(name), flags | _NOFOLLOW | CAREFUL, mode, dir_fd=self.fd)
 
-    def open_regular(self, name: str, flags: int = os.O_RDONLY) -> int:
-        """Open a regular file with a single hard link; ELOOP, EISDIR, ENXIO or EMLINK otherwise."""
+    def open_regular(self, name: str, *, linked: bool = False) -> int:
+        """Open a regular file for reading; ELOOP, EISDIR or ENXIO otherwise, and unless ``linked`` EMLINK if it has several names."""
         before = self.lstat(name)
         check_regular(before)
-        fd = self.open(name, flags)
+        fd = self.open(name, os.O_RDONLY)
         try:
             after = os.fstat(fd)
             check_regular(after)
             if not os.path.samestat(before, after):
                 raise OSError(errno.ESTALE, "changed")
-            if after.st_nlink != 1:
+            if after.st_nlink != 1 and not linked:
                 raise OSError(errno.EMLINK, "has several hard links")
         except OSError:
             os.close(fd)
@@ -175,22 +175,12 @@ class Directory:
         with os.scandir(self.fd if self.fd is not None else self.path) as entries:
             yield from (entry.name for entry in entries)
 
-    def names_of(self, info: os.stat_result) -> Iterator[str]:
-        """Yield all names in this directory that are links to one file."""
-        with os.scandir(self.fd if self.fd is not None else self.path) as entries:
-            for entry in entries:
-                if entry.inode() == info.st_ino and os.path.samestat(self.lstat(entry.name), info):
-                    yield entry.name
-
     def free_bytes(self) -> int | None:
         """Return the bytes available on the disk, or None if the system does not report them."""
-        if self.fd is not None and hasattr(os, "fstatvfs"):
-            found = os.fstatvfs(self.fd)
-            return found.f_bavail * found.f_frsize
         import shutil
 
         try:
-            return shutil.disk_usage(self.path).free
+            return shutil.disk_usage(self.path if self.fd is None else self.fd).free
         except OSError:
             return None
 
@@ -208,14 +198,9 @@ class Directory:
 
 def check_regular(info: os.stat_result) -> None:
     """Raise OSError unless the status is that of a regular file."""
-    if stat.S_ISREG(info.st_mode):
-        return
-    code = errno.ENXIO
-    if stat.S_ISDIR(info.st_mode):
-        code = errno.EISDIR
-    elif stat.S_ISLNK(info.st_mode):
-        code = errno.ELOOP
-    raise OSError(code, next((text for test, text in _KINDS if test(info.st_mode)), "is not a regular file"))
+    if not stat.S_ISREG(info.st_mode):
+        found = ((code, text) for test, code, text in _KINDS if test(info.st_mode))
+        raise OSError(*next(found, (errno.ENXIO, "is not a regular file")))
 
 
 @attrs.frozen
@@ -300,15 +285,26 @@ def walk(start: Path, steps: Sequence[str], *, create: bool = False) -> Director
     Raises:
         OSError: as `Directory.child`.
     """
+    found, missing = nearest(start, steps, create=create)
+    if missing:
+        found.close()
+        raise FileNotFoundError(errno.ENOENT, "no such directory")
+    return found
+
+
+def nearest(start: Path, steps: Sequence[str], *, create: bool = False) -> tuple[Directory, Sequence[str]]:
+    """Open a directory as `walk` does, or the last one on the way to it that exists; return it and the missing steps."""
     here = Directory.at(start)
-    for step in steps:
+    for number, step in enumerate(steps):
         try:
             if create:
                 here.mkdir(step)
             below = here.child(step)
+        except FileNotFoundError:
+            return here, steps[number:]
         except BaseException:
             here.close()
             raise
         here.close()
         here = below
-    return here
+    return here, ()

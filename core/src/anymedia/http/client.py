@@ -21,7 +21,7 @@ from ..errors import (
     PluginContractError,
 )
 from ..media import without_query
-from ..network import Network, is_credential_host
+from ..network import is_credential_host
 from .failures import answered_error, decode_json, no_answer, retry_after
 from .transport import new_session, read_body, request_body
 
@@ -40,8 +40,7 @@ def check_place(context: Context, url: str, headers: Mapping[str, str]) -> None:
     scheme, host, port = _parts(url)
     if not host or not is_credential_host(host, port, context.hosts):
         raise _not_sent(f"{without_query(url)!r} is not an address of {context.backend!r}: its key was not sent there", context)
-    clear = str(context.settings.get("base_url", "")).lower().startswith("http:")
-    if scheme != "https" and not (scheme == "http" and clear):
+    if scheme not in _schemes(context):
         raise _not_sent(f"{without_query(url)!r} is plain http: the key of {context.backend!r} was not sent there", context)
 
 
@@ -71,6 +70,12 @@ def _parts(url: str) -> tuple[str, str, int | None]:
         return parts.scheme, (parts.hostname or "").lower(), parts.port or {"http": 80, "https": 443}.get(parts.scheme)
     except ValueError:
         return "", "", None
+
+
+def _schemes(context: Context) -> set[str]:
+    """Return the schemes that may be used: plain http only if the instance's own address has it."""
+    clear = str(context.settings.get("base_url", "")).lower().startswith("http:")
+    return {"https", "http"} if clear else {"https"}
 
 
 def _not_sent(text: str, context: Context) -> PluginContractError:
@@ -268,8 +273,7 @@ async def put_file(context: Context, url: str, file: LoadedMedia, *, seconds: fl
     Raises:
         MediaError: as `raise_for_status` says; BackendUnavailable when there is no answer; BadBackendResponse for such a link.
     """
-    clear = str(context.settings.get("base_url", "")).lower().startswith("http:")
-    if _parts(url)[0] not in {"https", *(("http",) if clear else ())}:
+    if _parts(url)[0] not in _schemes(context):
         raise BadBackendResponse(f"'{context.backend}' gave an upload link that is not https")
     await _ask(context, "PUT", url, None, None, seconds, is_free=True, data=request_body(file.data, file.mime))
 
@@ -352,7 +356,7 @@ async def _ask(
     check_place(context, url, headers or {})
     for value in (headers or {}).values():
         _check_header(context, value)
-    session = context.client(lambda: _Session(context.network), name="anymedia.http").session
+    session = context.client(lambda: new_session(context.network), name="anymedia.http")
     timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=10.0)
     proxy = context.network.proxy_url(url)
     try:
@@ -372,14 +376,3 @@ def _json(context: Context, data: bytes, kind: type[_J]) -> _J:
     bad = BadBackendResponse(f"'{context.backend}' answered with something that is not {expected}{error.quoted and f'; {error.quoted}'}")
     bad.provider_message, bad.raw = error.text, data
     raise bad
-
-
-class _Session:
-    """A session with the certificate authorities of the settings, without cookies."""
-
-    def __init__(self, network: Network) -> None:
-        self.session = new_session(network)
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self.session.close()

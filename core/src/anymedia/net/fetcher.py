@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import copy
 import ipaddress
+import math
 import re
 import socket
 import weakref
@@ -91,63 +92,39 @@ class Download:
             BackendUnavailable: interrupted, too slow, or shorter than announced (InvalidRequest for a caller's URL).
             BadBackendResponse: larger than the maximum (InvalidRequest for a caller's URL).
         """
-        got = 0
-        pace = _Pace(self._limits)
+        got, before, limits, clock = 0, 0, self._limits, asyncio.get_running_loop().time
+        since = clock()
         while True:
             with translated(self._blame, self.url):
-                async with self._limits.guard():
+                async with limits.guard():
                     chunk = await self._response.content.read(CHUNK)
             if not chunk:
                 break
             got += len(chunk)
-            if self.start + got > self._limits.max_bytes:
-                raise self._blame.failed(f"{self.url} is larger than the maximum of {self._limits.max_bytes} bytes", passing=False)
-            if not pace.keeps_up(len(chunk)):
-                raise self._blame.failed(f"{self.url} was slower than the minimum of {self._limits.min_rate:g} bytes/s")
+            if self.start + got > limits.max_bytes:
+                raise self._blame.failed(f"{self.url} is larger than the maximum of {limits.max_bytes} bytes", passing=False)
+            if (passed := clock() - since) >= limits.rate_window:
+                if got - before < passed * limits.min_rate:
+                    raise self._blame.failed(f"{self.url} was slower than the minimum of {limits.min_rate:g} bytes/s")
+                since, before = clock(), got
             yield chunk
         if self.total is not None and self.start + got != self.total:
             raise self._blame.failed(f"{self.url} was interrupted after {self.start + got} of {self.total} bytes")
 
 
-@attrs.define
+@attrs.frozen
 class Limits:
-    """The limits of one response.
-
-    Attributes:
-        max_bytes: maximum size in bytes.
-        min_rate: minimum bytes per second, measured over windows of ``rate_window`` seconds.
-        rate_window: see ``min_rate``.
-        stall: maximum seconds without data.
-        deadline: latest end, in event loop time.
-    """
+    """The limits of one response, see `Fetcher`; ``deadline``: its latest end, in event loop time."""
 
     max_bytes: int
     min_rate: float
     rate_window: float
     stall: float
-    deadline: float
+    deadline: float = math.inf
 
     def guard(self) -> asyncio.Timeout:
         """Return a timeout for the next wait; it raises TimeoutError."""
         return asyncio.timeout_at(min(self.deadline, asyncio.get_running_loop().time() + self.stall))
-
-
-class _Pace:
-    """Measures the transfer rate over successive windows."""
-
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self._since = asyncio.get_running_loop().time()
-        self._bytes = 0
-
-    def keeps_up(self, count: int) -> bool:
-        self._bytes += count
-        now = asyncio.get_running_loop().time()
-        if (passed := now - self._since) < self._limits.rate_window:
-            return True
-        enough = self._bytes >= passed * self._limits.min_rate
-        self._since, self._bytes = now, 0
-        return enough
 
 
 @contextlib.contextmanager
@@ -243,8 +220,7 @@ class Fetcher:
     ) -> None:
         self._allow = AllowList.of(allow)
         self._allow_http = allow_http
-        self._max_bytes, self._min_rate, self._rate_window = max_bytes, min_rate, rate_window
-        self._timeout, self._stall = timeout, stall
+        self._limits, self._timeout = Limits(max_bytes, min_rate, rate_window, stall), timeout
         self._network = network or Network()
         self._resolver = resolver or resolve
         self._socket_factory = socket_factory
@@ -345,13 +321,8 @@ class Fetcher:
             BadBackendResponse: a provider's URL was refused or answered with an error; ``status`` as above.
         """
         blame = Blame(for_caller, field)
-        limits = Limits(
-            max_bytes=min(self._max_bytes, max_bytes) if max_bytes is not None else self._max_bytes,
-            min_rate=self._min_rate,
-            rate_window=self._rate_window,
-            stall=self._stall,
-            deadline=asyncio.get_running_loop().time() + self._timeout,
-        )
+        most = self._limits.max_bytes if max_bytes is None else min(self._limits.max_bytes, max_bytes)
+        limits = attrs.evolve(self._limits, max_bytes=most, deadline=asyncio.get_running_loop().time() + self._timeout)
         asked = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "anymedia"}
         if offset:
             asked["Range"] = f"bytes={offset}-"
@@ -411,9 +382,8 @@ class Fetcher:
         unused = self._network.proxy_for(url.text, plain=True) if proxy is None else None
         with translated(blame, str(url), proxy, unused):
             async with limits.guard():
-                if proxy is None:
-                    return await self._session().get(target, headers=headers, allow_redirects=False)
-                return await self._session(proxied=True).get(target, headers=headers, allow_redirects=False, proxy=proxy.url)
+                session, through = self._session(proxied=proxy is not None), None if proxy is None else proxy.url
+                return await session.get(target, headers=headers, allow_redirects=False, proxy=through)
 
     def _read_head(self, response: ClientResponse, url: CheckedUrl, offset: int, limits: Limits, blame: Blame) -> Download:
         status = response.status
@@ -452,11 +422,10 @@ class Fetcher:
         async with self.fetch(url, max_bytes=max_bytes, **arguments) as download:
             return b"".join([chunk async for chunk in download.chunks()])
 
-    def _session(self, *, proxied: bool = False) -> ClientSession:
+    def _session(self, *, proxied: bool) -> ClientSession:
         sessions = self._sessions.setdefault(asyncio.get_running_loop(), {})
         if proxied not in sessions or sessions[proxied].closed:
-            context = self._network.ssl_context
-            sessions[proxied] = _new_session(None if proxied else self, context)
+            sessions[proxied] = _new_session(None if proxied else self, self._network.ssl_context)
         return sessions[proxied]
 
     async def addresses(self, host: str, port: int) -> list[Address]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -36,18 +37,6 @@ _NOT_ORDINARY = (TypeError, ValueError, OverflowError, RecursionError, msgspec.M
 _encoder, _decoder = msgspec.json.Encoder(), msgspec.json.Decoder()
 
 
-def _fast_json(value: Any) -> str | None:
-    """Return a value's JSON, or None where decoding it gives another value, as for bytes, NaN and tuples.
-
-    Much faster than `json`; whatever it cannot handle is left to `json`.
-    """
-    try:
-        text = _encoder.encode(value)
-        return text.decode() if _decoder.decode(text) == value else None
-    except _NOT_ORDINARY:
-        return None
-
-
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
@@ -55,17 +44,15 @@ def _plain(value: Any) -> Any:
 
 
 def dump(value: Any, where: str) -> str:
-    """Return a value as JSON text.
-
-    Args:
-        value: the value.
-        where: what it is, for the error message.
+    """Return a value as JSON text; ``where``: what it is, for the error message.
 
     Raises:
         PluginContractError: bytes, NaN or anything else that is not JSON.
     """
-    if (found := _fast_json(value)) is not None:
-        return found
+    # Much faster than `json`, which is left what decodes to another value here: bytes, NaN and tuples.
+    with contextlib.suppress(*_NOT_ORDINARY):
+        if _decoder.decode(encoded := _encoder.encode(value)) == value:
+            return encoded.decode()
     try:
         return json.dumps(value, default=_plain, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError) as error:

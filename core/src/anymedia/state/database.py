@@ -30,7 +30,7 @@ class Cursor(Protocol):
 
 
 class Connection(Protocol):
-    """A connection, which the statements of `anymedia.state.sqlite.SqlStore` are executed on.
+    """A connection, which the statements of `anymedia.state.sql.Store` are executed on.
 
     Attributes:
         row_lock: what a SELECT of calls ends with in a transaction that changes what it has read.

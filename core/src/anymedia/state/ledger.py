@@ -98,23 +98,18 @@ def new_entry(call: NewCall, now: float) -> LedgerEntry:
 
 def _caps(entry: LedgerEntry, budget: Budget) -> Iterator[tuple[str, float, Total]]:
     """Yield name, amount and running total of each cap that applies to a call."""
-    day = _day(entry.created_at)
-    if budget.per_session is not None:
-        yield "per_session", budget.per_session, (f"session:{entry.session}", "")
-    if budget.per_day is not None:
-        yield "per_day", budget.per_day, ("all", day)
-    if (cap := budget.per_backend.get(entry.backend)) is not None:
-        yield f"per_backend[{entry.backend!r}]", cap, (f"backend:{entry.backend}", day)
-    if entry.project is not None and (cap := budget.per_project.get(entry.project)) is not None:
-        yield f"per_project[{entry.project!r}]", cap, (f"project:{entry.project}", day)
-    if (own := budget.realm) is None:
-        return
-    if own.per_session is not None:
-        yield "per_session of the realm", own.per_session, (f"realm:{entry.realm}", entry.session)
-    if own.per_day is not None:
-        yield "per_day of the realm", own.per_day, (f"realm:{entry.realm}", day)
-    if (cap := own.per_backend.get(entry.backend)) is not None:
-        yield f"per_backend[{entry.backend!r}] of the realm", cap, (_in_realm(entry), day)
+    day, backend, own = _day(entry.created_at), f"per_backend[{entry.backend!r}]", budget.realm or Budget()
+    project = None if entry.project is None else budget.per_project.get(entry.project)
+    caps: list[tuple[str, float | None, Total]] = [
+        ("per_session", budget.per_session, (f"session:{entry.session}", "")),
+        ("per_day", budget.per_day, ("all", day)),
+        (backend, budget.per_backend.get(entry.backend), (f"backend:{entry.backend}", day)),
+        (f"per_project[{entry.project!r}]", project, (f"project:{entry.project}", day)),
+        ("per_session of the realm", own.per_session, (f"realm:{entry.realm}", entry.session)),
+        ("per_day of the realm", own.per_day, (f"realm:{entry.realm}", day)),
+        (f"{backend} of the realm", own.per_backend.get(entry.backend), (_in_realm(entry), day)),
+    ]
+    yield from ((name, cap, total) for name, cap, total in caps if cap is not None)
 
 
 def _exactly(amount: float) -> str:

@@ -20,7 +20,8 @@ from psycopg import conninfo, errors
 from ..errors import Charged
 from . import schema
 from .database import Cursor, Database, Lane, Work, Write
-from .sqlite import SqliteStore, SqlStore
+from .sql import Store
+from .sqlite import SqliteStore
 from .store import StateBusy, StateDamaged, StateError, StateNotWritable, StateTooNew, StateUnreachable
 
 _T = TypeVar("_T")
@@ -379,8 +380,8 @@ def _statements_after(version: int) -> Iterator[str]:
             yield statement
 
 
-class PostgresStore(SqlStore):
-    """`anymedia.state.store.Store` in PostgreSQL, for any number of processes on any number of machines.
+class PostgresStore(Store):
+    """A `Store` in PostgreSQL, for any number of processes on any number of machines.
 
     Args:
         url: ``postgresql://user@host/database``; the tables are in the schema ``anymedia`` unless ``options=-csearch_path=...`` names
@@ -396,7 +397,7 @@ class PostgresStore(SqlStore):
         super().__init__(PostgresDatabase(url, busy_seconds=busy_seconds, clock=clock))
 
     async def import_journal(self, path: Path) -> int:
-        """Copy a journal in a file into this store, which must be empty; see `SqlStore.import_journal`."""
+        """Copy a journal in a file into this store, which must be empty; see `Store.import_journal`."""
         source = SqliteStore(path)
         await source.open()  # brings it to this version
         await source.aclose()

@@ -24,10 +24,11 @@ _RATE_SECONDS = 60.0
 _LIVE_CALL = """call_id IN (
     SELECT id FROM calls WHERE state IN ('queued', 'submitting', 'submitted', 'running') AND owner IS NOT NULL AND lease_until > ?
 )"""
+_FORGET_SLOTS = f"DELETE FROM slots WHERE account = ? AND (granted_at IS NULL OR granted_at <= ?) AND NOT {_LIVE_CALL}"  # noqa: S608
 
 
 class Queues:
-    """The part of a store in SQL that is for calls that wait, see `anymedia.state.store.Store`."""
+    """The part of a store in SQL that is for calls that wait, see `anymedia.state.sql.Store`."""
 
     _database: Database[Any]
     if TYPE_CHECKING:
@@ -35,23 +36,50 @@ class Queues:
         def _found(self, connection: Connection, where: str, values: tuple[object, ...]) -> list[CallRecord]: ...
 
     async def take_slot(self, call_id: str, account: str, *, most: int | None, per_minute: int | None) -> float:
-        """Let a call begin under the limits of its account; see `Store.take_slot`."""
+        """Let a call that is leased begin under the limits of its account, in order of arrival, in all processes.
+
+        A call takes part from its first attempt until it is no longer ``queued``, ``submitting``, ``submitted`` or ``running``, or its
+        lease has run out: what a dead process had comes back with its lease.
+
+        Args:
+            call_id: the call.
+            account: the account, or another name under which calls are counted.
+            most: maximum number of calls at the same time.
+            per_minute: maximum number that begin within any 60 seconds.
+
+        Returns:
+            0 if the call may begin; else the seconds after which another attempt is worthwhile, infinite if only the end of another
+            call can help.
+        """
 
         def wait(connection: Connection) -> float | None:
             return _slot_wait(connection, call_id, account, connection.now(), most, per_minute)
 
         def work(connection: Connection) -> float:
             connection.lock(f"slots {account}")
-            _line_up(connection, call_id, account, connection.now())
+            now = connection.now()
+            connection.execute(_FORGET_SLOTS, (account, now - _RATE_SECONDS, now))
+            added = "INSERT INTO slots (account, call_id) VALUES (?, ?) ON CONFLICT (call_id) DO NOTHING"
+            connection.execute(added, (account, call_id))
             if (left := wait(connection)) == 0:
-                _grant_slot(connection, call_id, connection.now())
+                connection.execute("UPDATE slots SET granted_at = coalesce(granted_at, ?) WHERE call_id = ?", (now, call_id))
             return math.inf if left is None else left
 
         left = await self._database.read(wait)
         return left if left else await self._database.write(work, critical=False)  # most attempts need no write lock
 
     async def take(self, worker: WorkerRecord, *, most: int, lease_seconds: float, skip: Sequence[str] = ()) -> Sequence[CallRecord]:
-        """Claim calls for a worker; see `Store.take`."""
+        """Claim calls for a worker: those with a priority that are queued or were left by a process that is dead.
+
+        What was begun comes first, then the highest priority, then what was queued first. A call whose outcome is unknown, or whose job
+        is lost, is taken only from a process that died while it looked it up.
+
+        Args:
+            worker: who takes them; only calls of its accounts.
+            most: maximum number.
+            lease_seconds: how long each lease lasts, in seconds.
+            skip: ids of calls and runs to leave alone.
+        """
         skip = skip or ("",)  # PostgreSQL does not know an empty list
         accounts, left = ", ".join("?" * len(worker.accounts)), ", ".join("?" * len(skip))
         query = f"""WHERE {FOR_WORKERS} AND (owner IS NULL AND {FOR_ANY_WORKER}
@@ -78,7 +106,7 @@ class Queues:
         return await self._database.write(work)
 
     async def note_worker(self, worker: WorkerRecord) -> None:
-        """Record that a worker is alive; see `Store.note_worker`."""
+        """Record that a worker is alive."""
         statement = """INSERT INTO workers VALUES (?, ?, ?, ?, ?, ?)
             ON CONFLICT (owner) DO UPDATE SET accounts = excluded.accounts, seen_at = excluded.seen_at"""
 
@@ -103,20 +131,11 @@ class Queues:
         ]
 
     async def queues(self) -> Sequence[Queue]:
-        """Return the calls for workers that have not ended; see `Store.queues`."""
+        """Return the calls for workers that have not ended, by backend, account and state."""
         query = f"""SELECT backend, account, state, count(*), min(created_at) FROM calls WHERE {FOR_WORKERS}
             GROUP BY backend, account, state ORDER BY backend, account, state"""  # noqa: S608 - our own text
         rows = await self._database.read(lambda c: c.execute(query).fetchall())
         return [Queue(backend=row[0], account=row[1], state=row[2], calls=row[3], oldest=row[4]) for row in rows]
-
-
-def _line_up(connection: Connection, call_id: str, account: str, now: float) -> None:
-    """Put a call at the end of the line, if it is not in it; forget calls that have ended."""
-    connection.execute(
-        f"DELETE FROM slots WHERE account = ? AND (granted_at IS NULL OR granted_at <= ?) AND NOT {_LIVE_CALL}",  # noqa: S608 - our own text
-        (account, now - _RATE_SECONDS, now),
-    )
-    connection.execute("INSERT INTO slots (account, call_id) VALUES (?, ?) ON CONFLICT (call_id) DO NOTHING", (account, call_id))
 
 
 def _slot_wait(connection: Connection, call_id: str, account: str, now: float, most: int | None, per_minute: int | None) -> float | None:
@@ -136,8 +155,3 @@ def _slot_wait(connection: Connection, call_id: str, account: str, now: float, m
     if per_minute is not None and waiting + recent >= per_minute:
         return math.inf if oldest is None else max(oldest + _RATE_SECONDS - now, 0.001)
     return 0.0
-
-
-def _grant_slot(connection: Connection, call_id: str, now: float) -> None:
-    """Let a call begin."""
-    connection.execute("UPDATE slots SET granted_at = coalesce(granted_at, ?) WHERE call_id = ?", (now, call_id))

@@ -1,539 +1,264 @@
-"""The store in SQL, and in SQLite: one file shared by any number of threads and processes, or a database in memory."""
+"""The store in SQLite: one file shared by any number of threads and processes, or a database in memory."""
 
 from __future__ import annotations
 
-import copy
+import contextlib
 import os
+import sqlite3
+import stat
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import TypeVar
 
-import attrs
+from ..errors import Charged, SettingsError
+from . import schema
+from .database import Database, Lane, Work, Write
+from .sql import Store
+from .store import StateBusy, StateDamaged, StateError, StateNotWritable
 
-from ..errors import Argument, InvalidRequest, SettingsError, UnknownContinuation, UnknownJob
-from ..policy import Budget
-from ..requests import Continuation
-from . import ledger, transitions
-from .codec import CALL_COLUMNS, check_call, decode_call, decode_continuation, encode_call, encode_continuation
-from .connection import MEMORY, SqliteDatabase
-from .database import Connection, Database
-from .ledger import LedgerEntry
-from .queues import FOR_ANY_WORKER, Queues
-from .schema import FOR_WORKERS, LEDGER_COLUMNS, add_to_total, quoted, update_call
-from .store import (
-    FINAL_STATES,
-    LOCAL_REALM,
-    UNKNOWN_ACCOUNT,
-    CallRecord,
-    CallState,
-    JobTaken,
-    Lease,
-    NewCall,
-    RunKey,
-    RunKeyTaken,
-    Spend,
-    StateDamaged,
-    StateError,
-)
+_T = TypeVar("_T")
 
 #: What the URL of a PostgreSQL database begins with.
 POSTGRES_URLS = ("postgresql://", "postgres://")
-_COLUMNS = quoted(*CALL_COLUMNS)
-_INSERT = f"INSERT INTO calls ({_COLUMNS}) VALUES ({', '.join('?' * len(CALL_COLUMNS))})"  # noqa: S608 - our own names
-_SELECT = f"SELECT {_COLUMNS}, (SELECT reserved FROM ledger WHERE call_id = id) FROM calls"  # noqa: S608 - our own names
-#: In a view of one realm, the id of a conflicting call of another realm is left out.
-_SELECT_IN_REALM = _SELECT.replace(
-    '"conflict"', "CASE WHEN conflict IN (SELECT id FROM calls AS other WHERE other.realm = calls.realm) THEN conflict END"
-)
-_INSERT_ENTRY = f"INSERT INTO ledger ({quoted(*LEDGER_COLUMNS)}) VALUES ({', '.join('?' * len(LEDGER_COLUMNS))})"  # noqa: S608
-_SELECT_ENTRY = f"SELECT {quoted(*LEDGER_COLUMNS)} FROM ledger WHERE call_id = ?"  # noqa: S608 - our own names
-_LIVE = "(expires_at IS NULL OR expires_at > ?)"
-#: How long an expired continuation is remembered as such, in seconds.
-_REMEMBER_EXPIRED = 30 * 86_400
-#: How long the key of a deleted run is remembered, in seconds.
-_REMEMBER_KEYS = 90 * 86_400
-#: How many values a statement can have in every build of SQLite.
-_MOST_VALUES = 900
-#: How many leases one statement renews.
-_MOST_RENEWED = 400
-#: How many durations are kept per key.
-_DURATIONS = 200
+#: The path of a database in memory.
+MEMORY = ":memory:"
+#: Maximum time in seconds that a writer waits in the queue for the write lock; after that it competes for the lock directly.
+_LONGEST_QUEUE = 1.0
+_NOT_WRITABLE = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_AUTH}
+_MOVE = "Move the file away (a new one is created then; keep it, it names your running jobs), or set ANYMEDIA_STATE to another directory."
+_OTHER_PLACE = "Free some space or make the directory writable, or set ANYMEDIA_STATE to another directory."
 
 
-class SqlStore(Queues):
-    """`anymedia.state.store.Store` in SQL that SQLite and PostgreSQL have in common.
+def pause() -> None:
+    """Sleep for a random millisecond or two, so that waiting processes do not retry in step."""
+    import random
+
+    time.sleep(random.uniform(0.0005, 0.002))  # noqa: S311
+
+
+@contextlib.contextmanager
+def write_lock(folder: Path) -> Iterator[None]:
+    """Queue for the write lock: hold a lock on the file's folder while the block acquires SQLite's own.
+
+    A process that has just released the write lock queues behind those that wait. Where folders cannot be locked, there is no
+    queue. (A lock on the file itself would interfere with SQLite's.)
+    """
+    try:
+        import fcntl
+
+        fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    except (ImportError, OSError):
+        yield
+        return
+    try:
+        give_up = time.monotonic() + _LONGEST_QUEUE
+        while time.monotonic() < give_up:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                pause()
+            except OSError:
+                break
+        yield
+    finally:
+        os.close(fd)
+
+
+class SqliteConnection(sqlite3.Connection):
+    """A connection whose transactions that write run one at a time: they need no other locks."""
+
+    row_lock = ""
+    has_guards = False
+    repeated = False
+    broken = False
+    clock: Callable[[], float] = time.time
+
+    def __del__(self) -> None:
+        """Close what was not closed; Python 3.13 warns of what earlier versions do in silence."""
+        with contextlib.suppress(sqlite3.ProgrammingError):  # it was never opened
+            self.close()
+
+    def lock(self, name: str) -> None:
+        """Do nothing: the transaction has the lock on the whole file."""
+
+    def notify(self, notice: str) -> None:
+        """Do nothing: other processes find out by asking."""
+
+    def now(self) -> float:
+        """Return the store's time."""
+        return self.clock()
+
+
+class SqliteDatabase(Database[SqliteConnection]):
+    """A database file, or a database in memory, on two threads: one connection writes, another reads.
+
+    Durable (WAL with synchronous=FULL: committed data survives a power cut) and private (file mode 0600, directories created
+    with 0700); deleted content is overwritten.
 
     Args:
-        database: where the statements are executed.
-
-    Raises:
-        StateError: from every method, when the database cannot be opened, read or written (see `anymedia.state.store`).
+        path: the file, or ``:memory:``.
+        busy_seconds: maximum wait for a lock that another process holds.
+        clock: returns seconds since the epoch.
     """
 
-    def __init__(self, database: Database[Any]) -> None:
-        self.realm: str | None = None
-        self._database = database
-        #: The calls whose leases this process has, as it has written them: only the owner of a lease changes a call.
-        self._known: dict[str, tuple[CallRecord, LedgerEntry]] = {}
+    def __init__(self, path: Path, *, busy_seconds: float, clock: Callable[[], float]) -> None:
+        super().__init__()
+        self.path = path
+        self.name = f"The journal {str(path)!r}"
+        self.is_memory = str(path) == MEMORY
+        self.clock = clock
+        self._busy_seconds = busy_seconds
+        self._file: tuple[int, int] | None = None
 
     @property
     def identity(self) -> str:
-        """A name of the contents; see `Store.identity`."""
-        return self._database.identity
+        """The path of the file; that of the object, for a database in memory."""
+        return f"{MEMORY}{id(self)}" if self.is_memory else os.path.realpath(self.path)
 
-    def scoped(self, realm: str) -> Self:
-        """Return a view of one realm; see `Store.scoped`."""
-        view = copy.copy(self)
-        view.realm = _text(realm)
-        return view
+    def _make_lanes(self) -> tuple[Lane[SqliteConnection], Lane[SqliteConnection]]:
+        reader = Lane[SqliteConnection]()
+        return reader, reader if self.is_memory else Lane[SqliteConnection]()
 
-    def _own(self, where: str, *values: object) -> tuple[str, tuple[object, ...]]:
-        """Return a condition and its values, limited to the realm of a view."""
-        return (where, values) if self.realm is None else (f"{where} AND realm = ?", (*values, self.realm))
+    def _read(self, lane: Lane[SqliteConnection], work: Work[_T]) -> _T:
+        with self._translate_errors("no"), lane.connection(self._open) as connection:
+            return work(connection)
 
-    async def account_key(self) -> bytes:
-        """Return the key for hashes of accounts; see `Store.account_key`."""
-        (key,) = await self._database.read(lambda c: c.execute("SELECT value FROM meta WHERE name = 'account_key'").fetchone())
-        return bytes(key)
+    def _transaction(self, lane: Lane[SqliteConnection], work: Work[_T], write: Write, charged: Charged) -> _T:
+        write.check()
+        with self._translate_errors(charged), lane.connection(self._open) as connection:
+            self._check_in_place(charged)
+            self._begin(connection, write)
+            try:
+                found = work(connection)
+                write.check()
+                connection.execute("COMMIT")
+                return found
+            except BaseException:
+                if connection.in_transaction:  # SQLite has already undone it after some errors (a full disk)
+                    connection.execute("ROLLBACK")
+                raise
 
-    async def open_call(self, call: NewCall, budget: Budget, *, owner: str | None, lease_seconds: float) -> CallRecord:
-        """Record a call and its reservation in one transaction, if the budget allows it; see `Store.open_call`."""
-        call = attrs.evolve(call, realm=self.realm or _text(call.realm))
-        check_call(call)
-
-        def work(connection: Connection) -> tuple[CallRecord, LedgerEntry | None]:
-            now = connection.now()
-            entry = ledger.new_entry(call, now)
-            record = transitions.opened(call, owner=owner, lease_seconds=lease_seconds, now=now)
-            if call.run_key is not None:
-                _claim_key(connection, call, now)
-            existing = connection.execute("SELECT 1 FROM ledger WHERE call_id = ?", (call.id,))
-            # Added first and checked then: calls that are opened at the same time wait for each other's totals.
-            added = {total: add_to_total(connection, total, entry.amount) for total in sorted(entry.totals())}
-            used = {total: int(cursor.fetchall()[0][0]) - entry.amount for total, cursor in added.items()}
-            if existing.fetchone():
-                if connection.repeated and (earlier := self._find(connection, call.id)) and earlier.owner == owner:
-                    for total in added:
-                        add_to_total(connection, total, -entry.amount)
-                    return earlier, None
-                if call.run_key is not None:
-                    raise RunKeyTaken(call.run_key)
-                raise InvalidRequest(f"a call {call.id!r} was already recorded")
-            ledger.check_caps(call, entry, budget, used.__getitem__)
-            columns = encode_call(record)
-            connection.execute(_INSERT, [columns[name] for name in CALL_COLUMNS])
-            connection.execute(_INSERT_ENTRY, attrs.astuple(entry))
-            if owner is None:
-                connection.notify("queued")
-            return record, entry
-
-        record, entry = await self._database.write(work, critical=False)
-        if entry is not None and owner is not None:
-            self._known[record.id] = record, entry
-        return record
-
-    async def advance(
-        self, lease: Lease, state: CallState, *, continuations: Sequence[Continuation] = (), sole_job: bool = False, **changes: Any
-    ) -> CallRecord:
-        """Change a call and settle its ledger entry in one transaction; see `Store.advance`."""
-        encoded = [(each, encode_continuation(each)) for each in continuations]
-
-        def work(connection: Connection) -> tuple[CallRecord, LedgerEntry]:
-            known = self._known.pop(lease.call_id, None)
-            if known is not None and (
-                not connection.has_guards or known[0].fence != lease.fence or self.realm not in {None, known[0].realm}
-            ):
-                known = None
-            before, entry = known or self._with_entry(connection, lease.call_id)
-            if (
-                connection.repeated
-                and before is not None
-                and before.fence == lease.fence
-                and before.state == state in FINAL_STATES
-                and entry
-            ):
-                return before, entry
-            after = transitions.advanced(before, lease, state, now=connection.now(), changes=changes)
-            assert entry is not None
-            if after.job is not None and (before is None or (before.job, before.account) != (after.job, after.account)):
-                after = attrs.evolve(after, conflict=_other_call(connection, after))
-                if sole_job and after.conflict is not None:
-                    raise JobTaken(after.conflict)
-            row = update_call(connection, before, after, known=known is not None)
-            if after.owner is None or after.priority is not None:  # who waits for a worker hears of each state
-                connection.notify(f"free {after.id}")
-            settled = ledger.settled(entry, after)
-            _settle(connection, entry, settled)
-            for each, texts in encoded:
-                _insert(connection, each, texts, after.realm, connection.now())
-            if after.conflict is not None:  # a view does not show that of another realm
-                return self._read(connection, after.id), settled
-            return decode_call(row, ledger.usd(settled.reserved), connection.now()), settled
-
-        record, entry = await self._database.write(work, charged="unknown")
-        if record.owner is not None:
-            self._known[record.id] = record, entry
-        return record
-
-    async def claim(self, call_id: str, *, owner: str, lease_seconds: float, revise: bool = False) -> CallRecord | None:
-        """Take a lease that is free; see `Store.claim`."""
-
-        def claimed(connection: Connection) -> tuple[CallRecord, CallRecord | None]:
-            before = self._read(connection, call_id)
-            now = connection.now()
-            return before, transitions.claimed(before, owner=owner, lease_seconds=lease_seconds, now=now, revise=revise)
-
-        def work(connection: Connection) -> CallRecord | None:
-            before, after = claimed(connection)
-            if after is not None:
-                update_call(connection, before, after)
-            return after
-
-        if (await self._database.read(claimed))[1] is None:  # most claims of a leased call end here, without the write lock
-            return None
-        return await self._database.write(work)
-
-    async def renew(self, leases: Sequence[Lease], *, lease_seconds: float) -> Sequence[Lease]:
-        """Extend leases in one transaction; see `Store.renew`."""
-        renewed: list[Lease] = []
-        for start in range(0, len(leases), _MOST_RENEWED):
-            renewed += await self._renew(leases[start : start + _MOST_RENEWED], lease_seconds)
-        return renewed
-
-    async def _renew(self, leases: Sequence[Lease], lease_seconds: float) -> list[Lease]:
-        # One that has ended has no owner. The record that `advance` knows keeps its earlier `lease_until`, which it does not write.
-        statement = f"""UPDATE calls SET lease_until = CASE WHEN owner IS NULL THEN lease_until ELSE ? END
-            WHERE (id, fence) IN (VALUES {", ".join(["(?, ?)"] * len(leases))}) RETURNING id, fence"""  # noqa: S608 - our own text
-
-        def work(connection: Connection) -> list[Lease]:
-            until = connection.now() + lease_seconds
-            names = [value for lease in leases for value in (lease.call_id, lease.fence)]
-            held = {tuple(row) for row in connection.execute(statement, (until, *names)).fetchall()}
-            return [attrs.evolve(lease, until=until) for lease in leases if (lease.call_id, lease.fence) in held]
-
-        return await self._database.one(work)
-
-    async def release(self, lease: Lease) -> None:
-        """End a lease early; see `Store.release`."""
-
-        def work(connection: Connection) -> None:
-            before = self._find(connection, lease.call_id)
-            if (after := transitions.released(before, lease)) is not None:
-                update_call(connection, before, after)
-                connection.notify(f"free {after.id}")
-
-        self._known.pop(lease.call_id, None)
-        found = await self.get(lease.call_id)
-        if transitions.released(found, lease) is not None:  # most calls have ended by then, and need no write lock
-            await self._database.write(work)
-
-    async def holds(self, lease: Lease) -> bool:
-        """Whether a lease is still valid; see `Store.holds`."""
-        return await self._database.read(lambda connection: _is_held(connection, lease))
-
-    async def free(self, call_ids: Sequence[str]) -> Sequence[str]:
-        """Return those of some calls that no process is processing; see `Store.free`."""
-
-        def work(connection: Connection) -> list[str]:
-            now = connection.now()
-            held = set[str]()
-            for start in range(0, len(call_ids), _MOST_VALUES):
-                some = call_ids[start : start + _MOST_VALUES]
-                query = f"""SELECT id FROM calls WHERE id IN ({", ".join("?" * len(some))})
-                    AND (owner IS NOT NULL AND lease_until > ? AND lease_until <= ? OR {FOR_WORKERS} AND {FOR_ANY_WORKER})"""  # noqa: S608
-                values = (*some, now, now + transitions.LONGEST_LEASE)
-                held |= {name for (name,) in connection.execute(query, values).fetchall()}
-            return [name for name in call_ids if name not in held]
-
-        return await self._database.read(work)
-
-    def listen(self, tell: Callable[[str], None]) -> Callable[[], None] | None:
-        """Have a function called with each notice; see `Store.listen`."""
-        return self._database.listen(tell)
-
-    async def notify(self, notice: str) -> bool:
-        """Send a notice to all who listen; see `Store.notify`."""
-        await self._database.read(lambda connection: connection.notify(notice))
-        return self._database.has_notices
-
-    async def get(self, call_id: str) -> CallRecord | None:
-        """Return one record, or None."""
-        return await self._database.read(lambda connection: self._find(connection, call_id))
-
-    async def run(self, run_id: str) -> Sequence[CallRecord]:
-        """Return the records of a run, in order."""
-        where, values = self._own("WHERE run = ?", _text(run_id))
-        return await self._select(f'{where} ORDER BY "index", created_at, number', values)
-
-    async def calls(self, *, states: Sequence[CallState] | None = None, since: float = 0.0, limit: int = 1000) -> Sequence[CallRecord]:
-        """Return records in some states (all: None) since a time, newest first."""
-        if states is not None and not states:
-            return ()
-        chosen = "" if states is None else f"AND state IN ({', '.join('?' * len(states))})"
-        where, values = self._own(f"WHERE created_at >= ? {chosen}", since, *(states or ()))
-        return await self._select(f"{where} ORDER BY created_at DESC, number DESC LIMIT ?", (*values, max(limit, 0)))
-
-    async def call_of_job(self, backend: str, account: str, provider_job: str) -> str | None:
-        """Return the id of the call that has a provider job; see `Store.call_of_job`."""
-        return await self._database.read(lambda connection: _call_of_job(connection, backend, account, provider_job))
-
-    async def forget(self, call_id: str) -> None:
-        """Delete a record; see `Store.forget`."""
-
-        def work(connection: Connection) -> None:
-            if connection.repeated and self._find(connection, call_id) is None:
-                return
-            transitions.check_forgettable(self._read(connection, call_id))
-            entry = _entry_of(connection.execute(_SELECT_ENTRY, (call_id,)).fetchone())
-            _settle(connection, entry, ledger.abandoned(entry))
-            connection.execute("DELETE FROM calls WHERE id = ?", (call_id,))
-            forgotten = "UPDATE run_keys SET forgotten_at = ? WHERE forgotten_at IS NULL AND run NOT IN (SELECT run FROM calls)"
-            connection.execute(forgotten, (connection.now(),))
-
-        await self._database.write(work)
-
-    async def run_key(self, key: str) -> RunKey | None:
-        """Return a run key; see `Store.run_key`."""
-        return await self._database.read(lambda connection: _key(connection, self.realm or LOCAL_REALM, key))
-
-    async def drop_run_keys(self, run: str, prefix: str = "") -> None:
-        """Delete the keys of a run; see `Store.drop_run_keys`."""
-        where, values = self._own("WHERE run = ? AND substr(key, 1, ?) = ?", _text(run), len(prefix), prefix)
-        if await self._database.read(lambda c: c.execute(f"SELECT 1 FROM run_keys {where}", values).fetchone()):  # noqa: S608 - our own text
-            await self._database.write(lambda c: c.execute(f"DELETE FROM run_keys {where}", values))  # noqa: S608 - our own text
-
-    async def spend(self, *, since: float = 0.0, session: str | None = None, backend: str | None = None) -> Spend:
-        """Return sums over the ledger: of calls since a time, of a session, of a backend."""
-        query = """SELECT coalesce(sum(reserved), 0), coalesce(sum(committed), 0), coalesce(sum(unknown), 0), count(*) FROM ledger
-            WHERE created_at >= ? AND session = coalesce(?, session) AND backend = coalesce(?, backend)"""
-        query, values = self._own(query, since, session, backend)
-        return ledger.spend_of(*await self._database.read(lambda connection: connection.execute(query, values).fetchone()))
-
-    async def backends(self, *, since: float = 0.0) -> Sequence[str]:
-        """Return the backends in the ledger; see `Store.backends`."""
-        query, values = self._own("SELECT DISTINCT backend FROM ledger WHERE created_at >= ?", since)
-        return tuple(sorted(name for (name,) in await self._database.read(lambda c: c.execute(query, values).fetchall())))
-
-    async def add_duration(self, key: str, seconds: float) -> None:
-        """Record how long a job took; a negative or infinite time (a clock that jumped) is ignored."""
-        if not transitions.is_duration(seconds):
-            return
-        name = _text(key)
-
-        def work(connection: Connection) -> None:
-            connection.execute("INSERT INTO durations (key, seconds) VALUES (?, ?)", (name, float(seconds)))
-            oldest = "SELECT number FROM durations WHERE key = ? ORDER BY number DESC LIMIT 1 OFFSET ?"
-            connection.execute(f"DELETE FROM durations WHERE key = ? AND number <= ({oldest})", (name, name, _DURATIONS))  # noqa: S608
-
-        await self._database.write(work)
-
-    async def durations(self, key: str) -> Sequence[float]:
-        """Return the newest recorded durations, at most 200, oldest first."""
-        query = "SELECT seconds FROM durations WHERE key = ? ORDER BY number"
-        return tuple(seconds for (seconds,) in await self._database.read(lambda c: c.execute(query, (_text(key),)).fetchall()))
-
-    async def save_continuation(self, continuation: Continuation) -> None:
-        """Save a continuation."""
-        texts = encode_continuation(continuation)
-        realm = self.realm or LOCAL_REALM
-        await self._database.write(lambda connection: _insert(connection, continuation, texts, realm, connection.now()), charged="yes")
-
-    async def load_continuation(self, continuation_id: str) -> Continuation:
-        """Return a continuation; see `Store.load_continuation`."""
-
-        def work(connection: Connection) -> tuple[Continuation | None, list[str]]:
-            # A copy for another realm comes later.
-            found = self._first(connection, "WHERE id = ?", _text(continuation_id), order="number")
-            now = connection.now()
-            if found is not None and (found.expires_at is None or now < found.expires_at):
-                return found, [found.id]
-            where, values = self._own(f"WHERE {_LIVE}", now)
-            query = f"SELECT id FROM continuations {where} ORDER BY created_at DESC, number DESC LIMIT 500"  # noqa: S608 - our own text
-            return found, [name for (name,) in connection.execute(query, values).fetchall()]
-
-        found, live = await self._database.read(work)
-        if found is None or found.id not in live:
-            raise _unknown_continuation(continuation_id, live, expired=found is not None)
-        return found
-
-    async def latest_continuation(self, *, media: str | None = None) -> Continuation | None:
-        """Return the newest continuation (of a medium)."""
-        where = f"WHERE {_LIVE} AND media = coalesce(?, media)"
-        return await self._database.read(lambda connection: self._first(connection, where, connection.now(), media))
-
-    async def continuation_of_file(self, sha256: str) -> Continuation | None:
-        """Return the newest continuation for a file with this checksum."""
-        where = f"WHERE {_LIVE} AND number IN (SELECT continuation FROM continuation_files WHERE sha256 = ?)"  # noqa: S608 - our own text
-        return await self._database.read(lambda connection: self._first(connection, where, connection.now(), _text(sha256)))
-
-    async def open(self) -> None:
-        """Connect, and create or migrate the tables; see `Store.open`."""
-        await self._database.read(lambda connection: None)
-
-    async def import_journal(self, path: Path) -> int:
-        """Copy a journal in a file into this store, which must be empty and in PostgreSQL; return the number of its calls.
-
-        Raises:
-            StateError: this is not possible.
-            StateBusy: a process is processing a call of the journal.
-        """
-        raise StateError(f"{self._database.name} cannot import a journal.", fix="Set store under [fleet] to a PostgreSQL database.")
-
-    def close(self) -> None:
-        """Close from outside an event loop; closing again does nothing."""
-        self._database.close()
-
-    async def aclose(self) -> None:
-        """Close all connections; closing again, or closing a view, does nothing."""
-        if self.realm is None:
-            await self._database.aclose()
-
-    @property
-    def _query(self) -> str:
-        return _SELECT if self.realm is None else _SELECT_IN_REALM
-
-    async def _select(self, where: str, values: tuple[object, ...]) -> list[CallRecord]:
-        return await self._database.read(lambda connection: self._found(connection, where, values))
-
-    def _found(self, connection: Connection, where: str, values: tuple[object, ...]) -> list[CallRecord]:
-        return [self._decode(connection, row) for row in connection.execute(f"{self._query} {where}", values).fetchall()]
-
-    def _first(
-        self, connection: Connection, condition: str, *given: object, order: str = "created_at DESC, number DESC"
-    ) -> Continuation | None:
-        where, values = self._own(condition, *given)
-        query = f"SELECT shown, secret FROM continuations {where} ORDER BY {order} LIMIT 1"  # noqa: S608 - our own text
-        texts = connection.execute(query, values).fetchone()
-        return None if texts is None else decode_continuation(*texts)
-
-    def _decode(self, connection: Connection, row: tuple[Any, ...]) -> CallRecord:
+    def _open(self) -> SqliteConnection:
+        if not self.is_memory:
+            self._make_file()
+        connection = sqlite3.connect(
+            self.path, timeout=self._busy_seconds, isolation_level=None, check_same_thread=False, factory=SqliteConnection
+        )
+        connection.clock = lambda: self.clock()
         try:
-            return decode_call(dict(zip(CALL_COLUMNS, row, strict=False)), ledger.usd(row[-1]), connection.now())
-        except (ValueError, TypeError) as error:
-            text = f"The journal's record of {str(row[0])[:120]!r} is damaged ({type(error).__name__})."
-            raise StateDamaged(text, fix="Restore the journal from a copy, or move the file away; it names your running jobs.") from error
+            self._prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
-    def _find(self, connection: Connection, call_id: str) -> CallRecord | None:
-        where, values = self._own("WHERE id = ?", _text(call_id))
-        row = connection.execute(f"{self._query} {where}{connection.row_lock}", values).fetchone()
-        return None if row is None else self._decode(connection, row)
+    def _make_file(self) -> None:
+        """Create the directory and an empty file for the owner only; make an existing file private."""
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+            found = self.path.stat()
+            if not stat.S_ISREG(found.st_mode):
+                raise StateNotWritable(f"{self.name} is not a regular file.", fix=_OTHER_PLACE)
+            if os.name == "posix" and stat.S_IMODE(found.st_mode) & 0o077:
+                self.path.chmod(0o600)
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise StateNotWritable(f"{self.name} cannot be created or opened: {reason}.", fix=_OTHER_PLACE) from error
+        self._file = self._file or (found.st_dev, found.st_ino)
 
-    def _with_entry(self, connection: Connection, call_id: str) -> tuple[CallRecord | None, LedgerEntry | None]:
-        """Return a record and its ledger entry, which are read together."""
-        where, values = self._own("WHERE id = ?", _text(call_id))
-        found = connection.execute(f"{self._query} {where}{connection.row_lock}", values)
-        entry = connection.execute(_SELECT_ENTRY, (_text(call_id),))
-        row = found.fetchone()
-        return (None, None) if row is None else (self._decode(connection, row), _entry_of(entry.fetchone()))
+    def _prepare(self, connection: SqliteConnection) -> None:
+        # The version is checked before anything is changed: another application's file stays as it is.
+        version = self._retry_while_locked(lambda: self._version(connection))
+        # Turning WAL on does not wait for other processes by itself.
+        self._retry_while_locked(lambda: connection.execute("PRAGMA journal_mode = WAL").fetchone())
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA secure_delete = ON")
+        connection.execute("PRAGMA trusted_schema = OFF")
+        if version == schema.SCHEMA_VERSION:
+            return
+        self._begin(connection, Write())
+        version = schema.version_of(connection, self.path)
+        if version == 0:
+            schema.create(connection)
+        elif version < schema.SCHEMA_VERSION:
+            schema.migrate(connection, self.path, self.clock())
+        connection.execute("COMMIT")
 
-    def _read(self, connection: Connection, call_id: str) -> CallRecord:
-        if (record := self._find(connection, call_id)) is None:
-            raise UnknownJob(f"There is no job {call_id[:120]!r}.")
-        return record
+    def _version(self, connection: SqliteConnection) -> int:
+        """Read the version in one transaction: another process may be creating the tables."""
+        connection.execute("BEGIN")
+        try:
+            return schema.version_of(connection, self.path)
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
 
+    def _begin(self, connection: SqliteConnection, write: Write) -> None:
+        """Queue for the write lock, then wait for its holder.
 
-def _insert(connection: Connection, continuation: Continuation, texts: tuple[str, str], realm: str, now: float) -> None:
-    """Write a continuation, replacing an earlier one of the realm with the same id; delete the ones that expired long ago."""
-    _clear_expired(connection, now)
-    number = "SELECT number FROM continuations WHERE realm = ? AND id = ?"
-    named = (realm, continuation.id)
-    connection.execute(f"DELETE FROM continuation_files WHERE continuation IN ({number})", named)  # noqa: S608 - our own text
-    connection.execute("DELETE FROM continuations WHERE realm = ? AND id = ?", named)
-    values = (realm, continuation.id, continuation.media, continuation.created_at, continuation.expires_at, *texts)
-    statement = "INSERT INTO continuations (realm, id, media, created_at, expires_at, shown, secret) VALUES (?, ?, ?, ?, ?, ?, ?)"
-    connection.execute(statement, values)
-    for sha256 in sorted({file.sha256 for file in continuation.files}):
-        connection.execute(f"INSERT INTO continuation_files SELECT ?, found.number FROM ({number}) AS found", (sha256, *named))  # noqa: S608
+        SQLite's own waiting sleeps for 100 ms at a time and knows no order: on a slow disk, a process with many writes
+        would keep the others out until they give up.
+        """
+        if self.is_memory:
+            connection.execute("BEGIN")
+            return
+        connection.execute("PRAGMA busy_timeout = 0")
+        try:
+            with write_lock(self.path.parent):
+                self._retry_while_locked(lambda: connection.execute("BEGIN IMMEDIATE"), write)
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {round(self._busy_seconds * 1000)}")
 
+    def _retry_while_locked(self, attempt: Callable[[], _T], write: Write | None = None) -> _T:
+        give_up = time.monotonic() + self._busy_seconds
+        while True:
+            if write is not None:
+                write.check()
+            try:
+                return attempt()
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) or time.monotonic() > give_up:
+                    raise
+                pause()
 
-def _unknown_continuation(asked: str, live: Sequence[str], *, expired: bool) -> UnknownContinuation:
-    """Return the error for an id that cannot be used; ``live``: the ids that can, newest first."""
-    quoted_id = repr(asked[:120])
-    message = f"The continuation {quoted_id} has expired at the provider." if expired else f"There is no continuation {quoted_id}."
-    if not live:
-        fix = ("Make a new request without ", Argument("continue_from"), "; every result has its own continuation id.")
-        return UnknownContinuation(message, fix=fix)
-    import difflib
+    def _check_in_place(self, charged: Charged) -> None:
+        """Refuse to write to a file that was moved or deleted: the data would be lost."""
+        if self.is_memory:
+            return
+        try:
+            found = self.path.stat()
+        except OSError:
+            found = None
+        if found is None or (found.st_dev, found.st_ino) != self._file:
+            raise StateDamaged(f"{self.name} was moved or deleted while in use.", fix="Start again.", charged=charged)
 
-    near = [] if expired else difflib.get_close_matches(asked[:120], live, 3)
-    if near:
-        message += f" Did you mean {' or '.join(repr(name) for name in near)}?"
-    fix = (f"Use an id from an earlier result (the latest is {live[0]!r}), or omit ", Argument("continue_from"), ".")
-    return UnknownContinuation(message, fix=fix)
+    @contextlib.contextmanager
+    def _translate_errors(self, charged: Charged) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self._state_error(error, charged) from error
 
-
-def _text(value: str) -> str:
-    """Return text that a database can bind: what is not Unicode is in no journal, and is not found."""
-    return value.encode("utf-8", "backslashreplace").decode()
-
-
-def _is_held(connection: Connection, lease: Lease) -> bool:
-    return connection.execute("SELECT 1 FROM calls WHERE id = ? AND fence = ?", (lease.call_id, lease.fence)).fetchone() is not None
-
-
-def _call_of_job(connection: Connection, backend: str, account: str, provider_job: str, other_than: str = "") -> str | None:
-    """Return the first call that has a provider job; an unknown account stands for any account of the backend."""
-    query = f"""SELECT id FROM calls WHERE provider_job = ? AND id != ? AND conflict IS NULL
-        AND (account = ? AND account != '{UNKNOWN_ACCOUNT}' OR backend = ? AND '{UNKNOWN_ACCOUNT}' IN (account, ?))
-        ORDER BY number LIMIT 1"""  # noqa: S608 - our own text
-    row = connection.execute(query, (_text(provider_job), other_than, account, backend, account)).fetchone()
-    return None if row is None else str(row[0])
-
-
-def _other_call(connection: Connection, record: CallRecord) -> str | None:
-    """Return the id of the call that already has the provider job of a record."""
-    assert record.job is not None
-    name = str(record.job.get("id"))
-    connection.lock(f"job {name}")
-    return _call_of_job(connection, record.backend, record.account, name, record.id)
-
-
-def _key(connection: Connection, realm: str, key: str) -> RunKey | None:
-    query = "SELECT key, run, request_digest, forgotten_at FROM run_keys WHERE realm = ? AND key = ?"
-    row = connection.execute(query, (_text(realm), _text(key))).fetchone()
-    return None if row is None else RunKey(key=row[0], run=row[1], digest=row[2], forgotten_at=row[3])
-
-
-def _claim_key(connection: Connection, call: NewCall, now: float) -> None:
-    """Record the run key of a call, unless another run has it; forget deleted runs' keys after some time."""
-    assert call.run_key is not None
-    connection.execute("DELETE FROM run_keys WHERE forgotten_at < ?", (now - _REMEMBER_KEYS,))
-    found = _key(connection, call.realm, call.run_key)
-    if found is None:
-        values = (_text(call.realm), _text(call.run_key), call.run, call.request_digest, now)
-        connection.execute("INSERT INTO run_keys (realm, key, run, request_digest, created_at) VALUES (?, ?, ?, ?, ?)", values)
-    elif found.run != call.run or found.forgotten_at is not None:
-        raise RunKeyTaken(call.run_key)
-
-
-def _entry_of(row: tuple[Any, ...]) -> LedgerEntry:
-    values = dict(zip(LEDGER_COLUMNS, row, strict=True))
-    return LedgerEntry(**values | {"unknown": bool(values["unknown"])})
-
-
-def _settle(connection: Connection, before: LedgerEntry, after: LedgerEntry) -> None:
-    """Write a ledger entry that has changed, and its running totals."""
-    if after == before:
-        return
-    connection.execute(
-        "UPDATE ledger SET reserved = ?, committed = ?, unknown = ? WHERE call_id = ?",
-        (after.reserved, after.committed, after.unknown, after.call_id),
-    )
-    if after.amount != before.amount:
-        for total in sorted(after.totals()):  # in one order, so that no two transactions wait for each other
-            add_to_total(connection, total, after.amount - before.amount)
+    def _state_error(self, error: sqlite3.Error, charged: Charged) -> StateError:
+        name = self.name
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            message = f"{name} was kept locked by other processes for more than {self._busy_seconds:g} s."
+            return StateBusy(message, fix="See which process holds it.", charged=charged)
+        if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_FORMAT):
+            return StateDamaged(f"{name} is damaged, or not a journal of anymedia ({error}).", fix=_MOVE, charged=charged)
+        if code == sqlite3.SQLITE_FULL:
+            return StateNotWritable(f"{name} cannot grow: the disk is full.", fix=_OTHER_PLACE, charged=charged)
+        if code in _NOT_WRITABLE:
+            return StateNotWritable(f"{name} cannot be written ({error}).", fix=_OTHER_PLACE, charged=charged)
+        return StateError(f"{name} cannot be used ({error}).", fix=_MOVE, charged=charged)
 
 
-def _clear_expired(connection: Connection, now: float) -> None:
-    """Delete the secrets of expired continuations, and the continuations that expired long ago."""
-    connection.execute("UPDATE continuations SET secret = '{}' WHERE expires_at <= ? AND secret != '{}'", (now,))
-    old = "SELECT number FROM continuations WHERE expires_at <= ?"
-    connection.execute(f"DELETE FROM continuation_files WHERE continuation IN ({old})", (now - _REMEMBER_EXPIRED,))  # noqa: S608
-    connection.execute("DELETE FROM continuations WHERE expires_at <= ?", (now - _REMEMBER_EXPIRED,))
-
-
-def store_at(place: str | Path, *, clock: Callable[[], float] = time.time) -> SqlStore:
+def store_at(place: str | Path, *, clock: Callable[[], float] = time.time) -> Store:
     """Return the store in a file, or in the PostgreSQL database that a URL names, which has a clock of its own.
 
     Raises:
@@ -550,8 +275,8 @@ def store_at(place: str | Path, *, clock: Callable[[], float] = time.time) -> Sq
     return PostgresStore(str(place))
 
 
-class SqliteStore(SqlStore):
-    """`anymedia.state.store.Store` in SQLite.
+class SqliteStore(Store):
+    """A `Store` in SQLite.
 
     The file is opened by `open`, or with the first use. Reads and writes run on two threads of the store.
 

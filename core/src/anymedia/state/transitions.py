@@ -9,19 +9,14 @@ from typing import Any
 import attrs
 
 from ..errors import InvalidRequest, Problem
-from .store import FINAL_STATES, TRANSITIONS, CallRecord, CallState, IllegalTransition, Lease, LeaseLost, NewCall
+from .store import FINAL_STATES, TRANSITIONS, Call, CallRecord, CallState, IllegalTransition, Lease, LeaseLost, NewCall
 
 _CHANGEABLE = frozenset({"submits", "attempts", "job", "outcome", "secret", "result", "error", "cost_usd", "target", "plan", "account"})
 #: Maximum length of a lease in seconds, with a margin for clocks that differ.
 LONGEST_LEASE = 300.0
-_OPENED_WITH = tuple(field.name for field in attrs.fields(NewCall) if field.name != "request_digest")
+_OPENED_WITH = tuple(field.name for field in attrs.fields(Call))
 _NEEDS_JOB = frozenset({"submitted", "running", "lost"})
 _REVISABLE = frozenset({"failed", "cancelled"})
-
-
-def is_duration(seconds: float) -> bool:
-    """Whether a job can have taken a number of seconds; a clock that jumped yields other values."""
-    return math.isfinite(seconds) and seconds >= 0
 
 
 def opened(call: NewCall, *, owner: str | None, lease_seconds: float, now: float) -> CallRecord:
