@@ -21,7 +21,7 @@ from ..errors import (
     PluginContractError,
 )
 from ..media import without_query
-from ..network import is_credential_host
+from ..network import Network, is_credential_host
 from .failures import answered_error, decode_json, no_answer, retry_after
 from .transport import new_session, read_body, request_body
 
@@ -356,7 +356,7 @@ async def _ask(
     check_place(context, url, headers or {})
     for value in (headers or {}).values():
         _check_header(context, value)
-    session = context.client(lambda: new_session(context.network), name="anymedia.http")
+    session = context.client(lambda: _Session(context.network), name="anymedia.http").session
     timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=10.0)
     proxy = context.network.proxy_url(url)
     try:
@@ -376,3 +376,14 @@ def _json(context: Context, data: bytes, kind: type[_J]) -> _J:
     bad = BadBackendResponse(f"'{context.backend}' answered with something that is not {expected}{error.quoted and f'; {error.quoted}'}")
     bad.provider_message, bad.raw = error.text, data
     raise bad
+
+
+class _Session:
+    """A session with the certificate authorities of the settings, without cookies."""
+
+    def __init__(self, network: Network) -> None:
+        self.session = new_session(network)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self.session.close()

@@ -1,10 +1,11 @@
 """Everything that outlives a call: the journal, the ledger, continuations, durations of past jobs.
 
-store.py          the protocol, its records and its errors; TRANSITIONS lists which state may follow which
-transitions.py    which changes are allowed, without I/O, for all stores
+store.py          its records and errors; TRANSITIONS lists which state may follow which
+transitions.py    which changes are allowed, without I/O
 ledger.py         spending and caps
 codec.py          records <-> columns; requests, jobs, outcomes and errors <-> JSON
-sqlite.py         SqlStore, the store in SQL, and SqliteStore: one file for many processes, or in memory; schema.py tables and version
-database.py       what a store needs of a database; connection.py SQLite's connections and locks
+sql.py            Store, in the SQL that both databases have in common; schema.py tables and version, queues.py calls that wait
+database.py       what a store needs of a database
+sqlite.py         SqliteStore: one file for many processes, or in memory
 postgres.py       PostgresStore: for many machines (extra ``fleet``)
 """
