@@ -87,7 +87,7 @@ def _scans() -> bytes:
 
 def _long_flac() -> bytes:
     """Its last frame says that two thousand million came before; every checksum is right."""
-    from anymedia.probe.audio import _CRC8, _CRC16
+    from anymedia.probe.audio import _CRC8, CRC16
 
     head = b"\xff\xf8\x39\x08" + b"\xfd\xbd\xbf\xbf\xbf\xbf"
     crc = 0
@@ -96,7 +96,7 @@ def _long_flac() -> bytes:
     frame = head + bytes([crc]) + b"\0\0\0"
     crc = 0
     for byte in frame:
-        crc = (crc << 8 & 0xFF00) ^ _CRC16[crc >> 8 ^ byte]
+        crc = (crc << 8 & 0xFF00) ^ CRC16[crc >> 8 ^ byte]
     return good("flac") + frame + struct.pack(">H", crc)
 
 

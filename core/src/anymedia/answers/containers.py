@@ -7,23 +7,29 @@ own structure shows the end, so paid output is never shortened by a guess.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import itertools
 import os
 import string
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, TypeVar
 
 import attrs
 
 from ..errors import InvalidRequest
-from ..probe.audio import _CRC16, _REACH, _frame_head, _mp3_frame, after_id3, read_flac
-from ..probe.pictures import _after_blocks, _table, _Walk, has_camera_trailer
-from ..probe.reader import Reader
+from ..probe import webm
+from ..probe.audio import CRC16, REACH, after_id3, frame_head, frames, pages, read_flac
+from ..probe.isobmff import boxes
+from ..probe.pictures import has_camera_trailer, jpeg_end, png_chunks, read_gif
+from ..probe.reader import Reader, TooManyParts
 from ..results import Warning
 from .base64_text import HEAD, format_of_head
 
 __all__ = ["Edit", "Repair", "find_repair", "repair_bytes", "repair_file", "sound_seconds"]
+
+_T = TypeVar("_T")
 
 
 @attrs.frozen
@@ -43,12 +49,14 @@ class Repair:
         end: bytes that belong to it; what follows is cut.
         edits: sizes to correct.
         warnings: what is wrong with it, for the caller.
+        seconds: how long a WAV or an AIFF runs, if that is known.
     """
 
     size: int
     end: int
     edits: tuple[Edit, ...] = ()
     warnings: tuple[Warning, ...] = ()
+    seconds: float | None = None
 
     @property
     def is_needed(self) -> bool:
@@ -67,52 +75,31 @@ def find_repair(source: bytes | BinaryIO | Path) -> Repair:
             return find_repair(file)
     reader = Reader(source)
     nothing = Repair(size=reader.size, end=reader.size)
-    name = format_of_head(reader.upto(0, HEAD))
+    name = format_of_head(reader.upto(0, HEAD)) or ""
     if name in {"wav", "aiff"}:
-        return _sound(reader, nothing)
-    find = _END_OF.get(name or "")
-    end = None if find is None else _end(reader, find)
-    edit = _webp_size(reader) if name == "webp" else _missing_end(source, str(name)) if (end or 1 << 62) > reader.size else None
+        return _attempt(_correct_sizes, reader) or nothing
+    end = _attempt(_END_OF.get(name, lambda _: None), reader)
+    edit = _webp_size(reader) if name == "webp" else _missing_end(source, name) if (end or 1 << 62) > reader.size else None
     if edit is not None:
-        text = f"the {str(name).upper()} file's length or end was missing or wrong and was corrected; the picture may be incomplete"
+        text = f"the {name.upper()} file's length or end was missing or wrong and was corrected; the picture may be incomplete"
         end = reader.size if edit.offset >= reader.size else 8 + int.from_bytes(edit.data, "little")
         return attrs.evolve(nothing, end=end, edits=(edit,), warnings=(Warning("container_corrected", text),))
     if end is None or end >= reader.size:
         return nothing
-    return attrs.evolve(nothing, end=end, warnings=(_cut(reader.size - end, str(name)),))
+    return attrs.evolve(nothing, end=end, warnings=(_cut(reader.size - end, name),))
 
 
-def _end(reader: Reader, find: Callable[[Reader], int | None]) -> int | None:
-    """Return where a container ends; None where its structure does not show it."""
+def _attempt(find: Callable[[Reader], _T | None], reader: Reader) -> _T | None:
+    """Return what is found in a container; None where its structure does not show it."""
     try:
         return find(reader)
     except (InvalidRequest, ValueError, IndexError):
         return None
 
 
-def _sound(reader: Reader, nothing: Repair) -> Repair:
-    try:
-        found = _correct_sizes(reader)
-    except (InvalidRequest, ValueError, IndexError):
-        return nothing
-    if found is None:
-        return nothing
-    warnings = []
-    if found.edits:
-        text = f"the {found.name} file's header gave a wrong length, as streamed sound does; it was corrected to {found.seconds:.3f} s"
-        warnings.append(Warning("audio_sizes_corrected", text))
-    if found.end < reader.size:
-        warnings.append(_cut(reader.size - found.end, found.name))
-    edits = tuple(Edit(offset, data) for offset, data in found.edits)
-    return attrs.evolve(nothing, end=found.end, edits=edits, warnings=tuple(warnings))
-
-
 def sound_seconds(source: bytes | BinaryIO) -> float | None:
     """Return how long a WAV or an AIFF runs; None where it has no samples whose size is known."""
-    try:
-        found = _correct_sizes(Reader(source))
-    except (InvalidRequest, ValueError, IndexError):
-        return None
+    found = _attempt(_correct_sizes, Reader(source))
     return None if found is None else found.seconds
 
 
@@ -133,7 +120,7 @@ def _missing_end(source: bytes | BinaryIO, name: str) -> Edit | None:
         data = source.read(_MOST_WITHOUT_END)
     given = next(count for count in reversed(range(len(end))) if data.endswith(end[:count]))
     whole = data + end[given:]
-    return Edit(len(data), end[given:]) if _end(Reader(whole), _END_OF[name]) == len(whole) else None
+    return Edit(len(data), end[given:]) if _attempt(_END_OF[name], Reader(whole)) == len(whole) else None
 
 
 def _webp_size(reader: Reader) -> Edit | None:
@@ -220,16 +207,6 @@ _TAGS = (b"TAG", b"ID3", b"APETAGEX")
 _PLAIN = {b"NONE", b"sowt", b"twos", b"raw ", b"in24", b"in32", b"fl32", b"FL32", b"fl64", b"FL64", b"ulaw", b"alaw", b"ULAW", b"ALAW"}
 
 
-@attrs.frozen(kw_only=True)
-class _Corrected:
-    """Where the file ends, what its header has to say, and how long it runs."""
-
-    name: str
-    end: int
-    edits: tuple[tuple[int, bytes], ...]
-    seconds: float
-
-
 @attrs.define
 class _Sound:
     """One walk over the chunks."""
@@ -249,7 +226,7 @@ class _Sound:
         return int.from_bytes(self.reader.at(position, 4), self.order)
 
 
-def _correct_sizes(reader: Reader) -> _Corrected | None:
+def _correct_sizes(reader: Reader) -> Repair | None:
     """Return what a WAV or an AIFF should say; None where it has no samples whose size can be known."""
     is_wav = reader.at(0, 4) == b"RIFF"
     sound = _Sound(reader, "little" if is_wav else "big")
@@ -263,8 +240,14 @@ def _correct_sizes(reader: Reader) -> _Corrected | None:
     wanted = [(4, end - 8), (sound.head + 4, whole)]
     if sound.frames_at is not None:
         wanted.append((sound.frames_at, length // sound.block))
-    edits = [(at, value.to_bytes(4, sound.order)) for at, value in wanted if value < 2**32 and _differs(sound, at, value)]
-    return _Corrected(name="WAV" if is_wav else "AIFF", end=end, edits=tuple(edits), seconds=length / sound.block / sound.rate)
+    edits = tuple(Edit(at, value.to_bytes(4, sound.order)) for at, value in wanted if value < 2**32 and _differs(sound, at, value))
+    name, seconds, warnings = "WAV" if is_wav else "AIFF", length / sound.block / sound.rate, []
+    if edits:
+        text = f"the {name} file's header gave a wrong length, as streamed sound does; it was corrected to {seconds:.3f} s"
+        warnings.append(Warning("audio_sizes_corrected", text))
+    if end < reader.size:
+        warnings.append(_cut(reader.size - end, name))
+    return Repair(size=reader.size, end=end, edits=edits, warnings=tuple(warnings), seconds=seconds)
 
 
 def _differs(sound: _Sound, at: int, value: int) -> bool:
@@ -327,23 +310,12 @@ def _true_end(sound: _Sound) -> tuple[int, int]:
 
 
 def _rounded(sound: _Sound, size: int) -> tuple[int, int]:
-    """Return the end of the last whole frame."""
-    tail = _text_tail(sound.reader, sound.start, size)
-    length = size - tail - sound.start
+    """Return the end of the last whole frame of samples of unknown length, which a line break may follow."""
+    has_break = sound.reader.upto(max(sound.start, size - 2), 2) == b"\r\n"
+    length = size - 2 * has_break - sound.start
     length -= length % sound.block
     return sound.start + length, length
 
-
-def _text_tail(reader: Reader, start: int, size: int) -> int:
-    """Return how many bytes of line breaks follow samples of unknown length: 2 or 0."""
-    last = reader.upto(max(start, size - 2), 2)
-    return 2 if last == b"\r\n" else 0
-
-
-_SEGMENT, _CLUSTER = 0x18538067, 0x1F43B675
-#: Elements of a WebM below its segment and below a cluster.
-_WEBM = {0x114D9B74, 0x1549A966, 0x1654AE6B, _CLUSTER, 0x1C53BB6B, 0x1254C367, 0x1043A770, 0x1941A469, 0xEC, 0xBF}
-_WEBM |= {0xE7, 0xA3, 0xA0, 0xA7, 0xAB, 0x5854, 0xAF}
 
 #: Bytes of the headers of a BMP.
 _BMP_HEAD = 54
@@ -351,27 +323,26 @@ _BMP_HEAD = 54
 _MOST_ENDS = 4
 
 
+def _until_damaged(parts: Iterator[_T]) -> Iterator[_T]:
+    """Yield the parts of a container up to the first one that is damaged."""
+    try:
+        yield from parts
+    except TooManyParts:
+        raise
+    except InvalidRequest:
+        return
+
+
 def _png(reader: Reader) -> int:
-    position, kind = 8, b""
-    while kind != b"IEND":
-        reader.step(400)
-        length, kind = reader.u32(position), reader.at(position + 4, 4)
-        position += 12 + length
-    return position
+    return max(end for end, _ in png_chunks(reader))
 
 
 def _jpeg(reader: Reader) -> int:
     """Return the end of the picture, or of a known trailer that belongs to it (the gain map of an HDR photo)."""
-    position = 0
-    while reader.upto(position, 3) == b"\xff\xd8\xff":  # further pictures: a gain map, the other eye
-        walk = _Walk(reader, position)
-        try:
-            walk.run()
-        except InvalidRequest:
-            if position:
-                break
-            raise
-        position = walk.end
+    position = jpeg_end(reader, 0)
+    with contextlib.suppress(InvalidRequest):
+        while reader.upto(position, 3) == b"\xff\xd8\xff":  # further pictures: a gain map, the other eye
+            position = jpeg_end(reader, position)
     rest = reader.upto(position, _MOST_TEXT)
     is_padding = position + len(rest) == reader.size and not rest.strip(b"\0")
     return reader.size if not is_padding and has_camera_trailer(reader, position) else position
@@ -382,17 +353,8 @@ def _bmp(reader: Reader) -> int | None:
     return length if length > _BMP_HEAD else None
 
 
-def _gif(reader: Reader) -> int | None:
-    position = 13 + _table(reader.at(10, 1)[0])
-    while (kind := reader.at(position, 1)) != b";":
-        reader.step(32)
-        if kind == b"!":
-            position = _after_blocks(reader, position + 2)
-        elif kind == b",":
-            position = _after_blocks(reader, position + 11 + _table(reader.at(position + 9, 1)[0]))
-        else:
-            return None
-    return position + 1
+def _gif(reader: Reader) -> int:
+    return read_gif(reader).end
 
 
 def _webp(reader: Reader) -> int:
@@ -403,62 +365,26 @@ def _webp(reader: Reader) -> int:
 def _boxes(reader: Reader) -> int | None:
     """MP4, MOV, M4A and AVIF: the end of the last whole box, once a header was among them."""
     position, kinds = 0, set()
-    while position + 8 <= reader.size:
-        reader.step(32)
-        length, kind = reader.u32(position), reader.at(position + 4, 4)
-        if not all(32 <= c < 127 for c in kind):
+    for box in _until_damaged(boxes(reader, 0, reader.size, top=True)):
+        if not all(32 <= c < 127 for c in box.kind):
             break
-        if length == 1 and position + 16 <= reader.size:
-            length = int.from_bytes(reader.at(position + 8, 8), "big")
-        elif length == 0 and kind == b"mdat":
-            length = reader.size - position
-        if length < 8 or position + length > reader.size:
-            break
-        kinds.add(kind)
-        position += length
+        kinds.add(box.kind)
+        position = box.end
     return position if kinds & {b"moov", b"meta"} and kinds & {b"mdat", b"imda", b"idat", b"moof"} else None
 
 
 def _ogg(reader: Reader) -> int | None:
-    position = 0
-    while reader.upto(position, 5) == b"OggS\0":
-        reader.step(30)
-        segments = reader.at(position + 26, 1)[0]
-        length = 27 + segments + sum(reader.at(position + 27, segments))
-        if position + length > reader.size:
+    return sum(len(page) for page in _until_damaged(pages(reader, reader.size))) or None
+
+
+def _frames(name: str, reader: Reader) -> int | None:
+    """Walk the frames of an MP3 or an AAC to the last whole one, and a tag behind it."""
+    position, count = after_id3(reader), 0
+    for end, _ in _until_damaged(frames(reader, position, reader.size, name)):
+        if end > reader.size:
             break
-        position += length
-    return position or None
-
-
-def _mp3(reader: Reader) -> int | None:
-    def length(position: int) -> int:
-        try:
-            return _mp3_frame(reader.at(position, 4))[0]
-        except InvalidRequest:
-            return 0
-
-    return _frames(reader, length)
-
-
-def _aac(reader: Reader) -> int | None:
-    def length(position: int) -> int:
-        head = reader.upto(position, 7)
-        if len(head) < 7 or head[0] != 0xFF or head[1] & 0xF6 != 0xF0:
-            return 0
-        found = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
-        return found if found >= 8 else 0
-
-    return _frames(reader, length)
-
-
-def _frames(reader: Reader, length: Callable[[int], int]) -> int | None:
-    """Walk frames to the last whole one, and a tag behind it."""
-    position, frames = after_id3(reader), 0
-    while (step := length(position)) and position + step <= reader.size:
-        reader.step(8)
-        position, frames = position + step, frames + 1
-    if frames < 2:
+        position, count = end, count + 1
+    if count < 2:
         return None
     if reader.upto(position, 8) == b"APETAGEX":
         has_head = reader.le32(position + 20) & 0x80000000
@@ -469,32 +395,13 @@ def _frames(reader: Reader, length: Callable[[int], int]) -> int | None:
 
 
 def _webm(reader: Reader) -> int | None:
-    """Walk elements; one whose length was left open is entered."""
     position, clusters = 0, 0
-    while position + 2 <= reader.size:
-        reader.step(16)
-        number, start, length = _element(reader, position)
-        known = number in _WEBM or number == _SEGMENT or (number == 0x1A45DFA3 and position == 0)
-        if not known or (length is not None and start + length > reader.size):
-            break
-        clusters += number == _CLUSTER
-        if number == _SEGMENT and length is not None:
-            return start + length
-        position = start if length is None else start + length
+    for element in _until_damaged(webm.elements(reader)):
+        if element.number == webm.SEGMENT and element.end != webm.OPEN:
+            return element.end
+        clusters += element.number == webm.CLUSTER
+        position = element.start if element.end == webm.OPEN else element.end
     return position if clusters else None
-
-
-def _element(reader: Reader, position: int) -> tuple[int, int, int | None]:
-    """Return an element's number, where its body starts, and its length; None where that was left open."""
-    width = 9 - reader.at(position, 1)[0].bit_length()
-    number = int.from_bytes(reader.upto(position, width), "big") if width <= 4 else 0
-    position += width
-    first = reader.upto(position, 1) or b"\0"
-    width = 9 - first[0].bit_length()
-    if width > 8:
-        return 0, position, None
-    length = int.from_bytes(reader.upto(position, width), "big") & (1 << 7 * width) - 1
-    return number, position + width, None if length == (1 << 7 * width) - 1 else length
 
 
 def _flac(reader: Reader) -> int | None:
@@ -515,14 +422,14 @@ def _flac(reader: Reader) -> int | None:
 
 def _flac_ends(reader: Reader) -> Iterator[int]:
     """Yield where the last frame may end: first where only what a gateway adds follows, then the others from the last one."""
-    start = max(0, reader.size - _REACH - _MOST_TEXT)
+    start = max(0, reader.size - REACH - _MOST_TEXT)
     tail = reader.at(start, reader.size - start)
     at = tail.rfind(b"\xff")
-    while at >= 0 and not _frame_head(tail[at : at + 32]):
+    while at >= 0 and not frame_head(tail[at : at + 32]):
         at = tail.rfind(b"\xff", 0, at)
     crc, found = 0, []
     for position in range(at, len(tail)) if at >= 0 else ():
-        crc = (crc << 8 & 0xFF00) ^ _CRC16[crc >> 8 ^ tail[position]]
+        crc = (crc << 8 & 0xFF00) ^ CRC16[crc >> 8 ^ tail[position]]
         if not crc and position > at + 6:
             found.append(position + 1)
     added = [end for end in found if _is_added(tail[end:])]
@@ -546,8 +453,8 @@ _END_OF: Mapping[str, Callable[[Reader], int | None]] = {
     "avif": _boxes,
     "ogg": _ogg,
     "opus": _ogg,
-    "mp3": _mp3,
-    "aac": _aac,
+    "mp3": functools.partial(_frames, "mp3"),
+    "aac": functools.partial(_frames, "aac"),
     "webm": _webm,
     "flac": _flac,
 }

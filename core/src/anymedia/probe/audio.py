@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import zlib
+from collections.abc import Callable, Iterator
+
+import attrs
 
 from ..errors import InvalidRequest
 from .pictures import orientation_of
@@ -17,7 +21,6 @@ _HERTZ = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 
 _AAC_HERTZ = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 #: Minimum length of a frame in bytes.
 _FRAME = 8
-_TOO_SHORT = "it starts like an audio file but is not one"
 
 
 def after_id3(reader: Reader) -> int:
@@ -37,27 +40,29 @@ def after_id3(reader: Reader) -> int:
     return position
 
 
-def read_mp3(reader: Reader, position: int) -> Facts:
-    """Return an MP3's facts; ``position`` is where its first frame starts."""
-    lengths: dict[bytes, tuple[int, float]] = {}
-    end, frames, seconds = _audio_end(reader), 0, 0.0
-    promised = _promised_frames(reader, position)
-    filled = min(end, reader.padding())
-    while position < filled:
-        reader.step(_FRAME)
-        head = reader.at(position, 4)
-        found = lengths.get(head)
-        if found is None:
-            if len(lengths) > 4096:
-                raise refuse("the frames of the MP3 are damaged")
-            found = lengths[head] = _mp3_frame(head)
-        position += found[0]
-        seconds += found[1]
-        frames += 1
-    end = _check_end(reader, position, end, frames)
-    if frames < promised:
+def read_frames(reader: Reader, start: int, name: str) -> Facts:
+    """Return the facts of an MP3 or an AAC (``name``); ``start`` is where its first frame starts."""
+    position, end, count, seconds = start, _audio_end(reader), 0, 0.0
+    for after, lasts in frames(reader, start, min(end, reader.padding()), name):
+        position, count, seconds = after, count + 1, seconds + lasts
+    if position > end:
+        raise refuse("the file is truncated: it ends in the middle of a frame")
+    if count < 2:
+        raise refuse("it starts like an audio file but is not one")
+    if name == "mp3" and count < _promised_frames(reader, start):
         raise refuse("the file is truncated: it has fewer frames than its header states")
-    return Facts(format="mp3", mime="audio/mpeg", kind="audio", size=reader.size, end=end, seconds=seconds, mode="mp3")
+    # without zeros that follow the frames
+    return Facts(format=name, size=reader.size, end=position if position < end else reader.size, seconds=seconds, mode=name)
+
+
+def frames(reader: Reader, position: int, end: int, name: str) -> Iterator[tuple[int, float]]:
+    """Yield where each frame of an MP3 or an AAC (``name``) ends and its seconds; the last one starts before ``end``."""
+    width, frame = _FRAMES[name]
+    while position < end:
+        reader.step(_FRAME)
+        length, seconds = frame(reader.at(position, width))
+        position += length
+        yield position, seconds
 
 
 def _promised_frames(reader: Reader, position: int) -> int:
@@ -69,6 +74,7 @@ def _promised_frames(reader: Reader, position: int) -> int:
     return 0
 
 
+@functools.lru_cache(maxsize=1024)
 def _mp3_frame(head: bytes) -> tuple[int, float]:
     """Return (bytes, seconds) of a layer III frame."""
     version, layer = head[1] >> 3 & 3, head[1] >> 1 & 3
@@ -81,31 +87,17 @@ def _mp3_frame(head: bytes) -> tuple[int, float]:
     return samples // 8 * bits // per_second + (head[2] >> 1 & 1), samples / per_second
 
 
-def read_aac(reader: Reader, position: int) -> Facts:
-    """Return the facts of an AAC in ADTS frames; ``position`` is where its first frame starts."""
-    end, frames, seconds = _audio_end(reader), 0, 0.0
-    filled = min(end, reader.padding())
-    while position < filled:
-        reader.step(_FRAME)
-        head = reader.at(position, 7)
-        index = head[2] >> 2 & 15
-        length = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
-        if head[0] != 0xFF or head[1] & 0xF6 != 0xF0 or index >= len(_AAC_HERTZ) or length < 8:
-            raise refuse("the frames of the AAC are damaged, or something follows after its end")
-        position += length
-        seconds += 1024 * ((head[6] & 3) + 1) / _AAC_HERTZ[index]
-        frames += 1
-    end = _check_end(reader, position, end, frames)
-    return Facts(format="aac", mime="audio/aac", kind="audio", size=reader.size, end=end, seconds=seconds, mode="aac")
+def _aac_frame(head: bytes) -> tuple[int, float]:
+    """Return (bytes, seconds) of an ADTS frame."""
+    index = head[2] >> 2 & 15
+    length = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
+    if head[0] != 0xFF or head[1] & 0xF6 != 0xF0 or index >= len(_AAC_HERTZ) or length < 8:
+        raise refuse("the frames of the AAC are damaged, or something follows after its end")
+    return length, 1024 * ((head[6] & 3) + 1) / _AAC_HERTZ[index]
 
 
-def _check_end(reader: Reader, position: int, end: int, frames: int) -> int:
-    """Return where the file ends without zeros that follow its frames."""
-    if position > end:
-        raise refuse("the file is truncated: it ends in the middle of a frame")
-    if frames < 2:
-        raise refuse(_TOO_SHORT)
-    return position if position < end else reader.size
+#: Format name -> bytes of a frame's header, and what reads it.
+_FRAMES: dict[str, tuple[int, Callable[[bytes], tuple[int, float]]]] = {"mp3": (4, _mp3_frame), "aac": (7, _aac_frame)}
 
 
 def _audio_end(reader: Reader) -> int:
@@ -132,9 +124,9 @@ def _table(polynomial: int, width: int) -> list[int]:
 
 
 #: Maximum distance in bytes from the end at which the last frame is searched.
-_REACH = 256 * 1024
+REACH = 256 * 1024
 _CRC8 = _table(0x07, 8)
-_CRC16 = _table(0x8005, 16)
+CRC16 = _table(0x8005, 16)
 
 
 def read_flac(reader: Reader, position: int = 0) -> Facts:
@@ -156,23 +148,14 @@ def read_flac(reader: Reader, position: int = 0) -> Facts:
             hertz, bits, samples = packed >> 44, (packed >> 36 & 31) + 1, packed & (1 << 36) - 1
             first = False
         position += length
-    if not hertz or (reader.size > position and not _frame_head(reader.upto(position, 32))) or position >= reader.size:
+    if not hertz or (reader.size > position and not frame_head(reader.upto(position, 32))) or position >= reader.size:
         raise refuse("the FLAC contains no audio")
     frame, end = _last_frame(reader, position, largest)
     samples = max(samples, _reach_of(frame, block))  # the header may state fewer, or none
-    return Facts(
-        format="flac",
-        mime="audio/flac",
-        kind="audio",
-        size=reader.size,
-        end=end,
-        seconds=samples / hertz,
-        mode="flac",
-        bits=bits,
-    )
+    return Facts(format="flac", size=reader.size, end=end, seconds=samples / hertz, mode="flac", bits=bits)
 
 
-def _frame_head(data: bytes) -> int:
+def frame_head(data: bytes) -> int:
     """Return the length of a frame header whose checksum is valid, or 0."""
     if len(data) < 6 or data[0] != 0xFF or data[1] & 0xFE != 0xF8 or data[3] & 1 or data[2] >> 4 == 0 or data[2] & 15 == 15:
         return 0
@@ -192,7 +175,7 @@ def _frame_head(data: bytes) -> int:
 
 def _reach_of(head: bytes, block: int) -> int:
     """Return the number of samples up to the end of a frame; ``block``: samples per frame with a fixed block size."""
-    length = _frame_head(head)
+    length = frame_head(head)
     lead, extra = head[4], 0 if head[4] < 0x80 else 7 - (head[4] ^ 0xFF).bit_length()
     number = lead if not extra else lead & (0x3F >> extra)
     for byte in head[5 : 5 + extra]:
@@ -217,19 +200,19 @@ def _last_frame(reader: Reader, first: int, largest: int) -> tuple[bytes, int]:
 
 
 def _frame_before(reader: Reader, first: int, end: int, largest: int) -> bytes:
-    reach = min(end - first, largest or _REACH, _REACH)
+    reach = min(end - first, largest or REACH, REACH)
     tail = reader.at(end - reach, reach)
-    at, work = len(tail), 2 * _REACH
+    at, work = len(tail), 2 * REACH
     while work > 0:
         at = tail.rfind(b"\xff", 0, at)
-        while at >= 0 and not _frame_head(tail[at : at + 32]):
+        while at >= 0 and not frame_head(tail[at : at + 32]):
             at = tail.rfind(b"\xff", 0, at)
         if at < 0:
             break
         crc = 0
         work -= len(tail) - at
         for byte in tail[at:-2]:
-            crc = (crc << 8 & 0xFF00) ^ _CRC16[crc >> 8 ^ byte]
+            crc = (crc << 8 & 0xFF00) ^ CRC16[crc >> 8 ^ byte]
         if crc == int.from_bytes(tail[-2:], "big"):
             return tail[at : at + 32]
     raise refuse("the FLAC is truncated, or something follows after its end")
@@ -248,36 +231,39 @@ def _checksum(page: bytes) -> int:
 def read_ogg(reader: Reader) -> Facts:
     """Return an Ogg's facts; video in Ogg is rejected."""
     position, serial, codec, hertz, skip, granule = 0, b"", "", 0, 0, 0
-    total, chained = 0.0, 0
-    filled = reader.padding()
-    while position < filled:
+    total = 0.0
+    for page in pages(reader, reader.padding()):
+        if _checksum(page[:22] + b"\0\0\0\0" + page[26:]) != int.from_bytes(page[22:26], "little"):
+            raise refuse("a checksum in the Ogg is wrong: the file is damaged")
+        if page[5] & 2:
+            if codec:  # another stream follows
+                total += max(0, granule - skip) / hertz
+                if page[14:18] == serial:
+                    raise refuse("the pages of the Ogg are out of order")
+            serial, granule = page[14:18], 0
+            codec, hertz, skip = _codec(page[27 + page[26] :])
+        elif page[14:18] != serial:
+            raise refuse("the Ogg contains several streams at a time, or is damaged")
+        found = int.from_bytes(page[6:14], "little")
+        granule = max(granule, found if found != _NONE else 0)
+        position += len(page)
+    if not codec or not granule:
+        raise refuse("the Ogg contains no audio")
+    seconds = total + max(0, granule - skip) / hertz
+    return Facts(format="opus" if codec == "opus" else "ogg", size=reader.size, end=position, seconds=seconds, mode=codec)
+
+
+def pages(reader: Reader, end: int) -> Iterator[bytes]:
+    """Yield the pages of an Ogg up to ``end``; their checksums are not verified."""
+    position = 0
+    while position < end:
         reader.step(30)
         head = reader.at(position, 27)
         if head[:5] != b"OggS\0":
             raise refuse("something follows after the end of the Ogg, or a page of it is damaged")
-        table = reader.at(position + 27, head[26])
-        length = 27 + head[26] + sum(table)
-        page = reader.at(position, length)
-        if _checksum(page[:22] + b"\0\0\0\0" + page[26:]) != int.from_bytes(page[22:26], "little"):
-            raise refuse("a checksum in the Ogg is wrong: the file is damaged")
-        if head[5] & 2:
-            if codec:
-                total += max(0, granule - skip) / hertz
-                chained += 1
-            if chained and page[14:18] == serial:
-                raise refuse("the pages of the Ogg are out of order")
-            serial, granule = page[14:18], 0
-            codec, hertz, skip = _codec(page[27 + head[26] :])
-        elif page[14:18] != serial:
-            raise refuse("the Ogg contains several streams at a time, or is damaged")
-        found = int.from_bytes(head[6:14], "little")
-        granule = max(granule, found if found != _NONE else 0)
-        position += length
-    if not codec or not granule:
-        raise refuse("the Ogg contains no audio")
-    seconds = total + max(0, granule - skip) / hertz
-    name, mime = ("opus", "audio/opus") if codec == "opus" else ("ogg", "audio/ogg")
-    return Facts(format=name, mime=mime, kind="audio", size=reader.size, end=position, seconds=seconds, mode=codec)
+        page = reader.at(position, 27 + head[26] + sum(reader.at(position + 27, head[26])))
+        yield page
+        position += len(page)
 
 
 def _codec(first: bytes) -> tuple[str, int, int]:
@@ -343,7 +329,7 @@ def _read_webp(reader: Reader) -> Facts:
         if len(chunks) > 1:
             raise refuse("the chunks of the WebP are out of order")
         width, height, alpha = _bitstream(reader, name, start, length)
-        return _webp(reader, width, height, alpha=alpha, mode=name)
+        return _webp(reader.size, end, width, height, alpha=alpha)
     if name != b"VP8X" or length < 10:
         raise refuse("it starts like a WebP but has no header chunk")
     flags = reader.at(start, 1)[0]
@@ -357,32 +343,19 @@ def _read_webp(reader: Reader) -> Facts:
             raise refuse("the chunks of the WebP are out of order")
         for _, at, size in moving:
             _animation_frame(reader, at, size, width, height)
-        mode = b"anim"
     else:
         if len(pictures) != 1 or moving:
             raise refuse("the WebP does not contain exactly one image")
         found = _bitstream(reader, *pictures[0])
         if found[:2] != (width, height):
             raise refuse("the two headers of the WebP disagree on its size")
-        mode = pictures[0][0]
-    alpha, orientation = bool(flags & _ALPHA), orientation_of(exif)
-    return _webp(reader, width, height, alpha=alpha, orientation=orientation, frames=len(moving) or 1, mode=mode)
+    facts = _webp(reader.size, end, width, height, alpha=bool(flags & _ALPHA))
+    return attrs.evolve(facts, orientation=orientation_of(exif), frames=len(moving) or 1)
 
 
-def _webp(reader: Reader, width: int, height: int, *, alpha: bool, mode: bytes, orientation: int = 1, frames: int = 1) -> Facts:
-    return Facts(
-        format="webp",
-        mime="image/webp",
-        kind="image",
-        size=reader.size,
-        end=min(reader.le32(4) + 8, reader.size),
-        width=width,
-        height=height,
-        orientation=orientation,
-        frames=frames,
-        has_alpha=alpha,
-        mode="RGBA" if alpha else "RGB",
-    )
+def _webp(size: int, end: int, width: int, height: int, *, alpha: bool) -> Facts:
+    mode = "RGBA" if alpha else "RGB"
+    return Facts(format="webp", size=size, end=end, width=width, height=height, frames=1, has_alpha=alpha, mode=mode)
 
 
 def _animation_frame(reader: Reader, start: int, length: int, width: int, height: int) -> None:
@@ -446,9 +419,7 @@ def _read_wav(reader: Reader) -> Facts:
         raise refuse("the WAV contains no audio")
     if not math.isfinite(seconds):
         raise refuse("the header of the WAV is invalid")
-    return Facts(
-        format="wav", mime="audio/wav", kind="audio", size=reader.size, end=min(end + end % 2, reader.size), seconds=seconds, mode=codec
-    )
+    return Facts(format="wav", size=reader.size, end=min(end + end % 2, reader.size), seconds=seconds, mode=codec)
 
 
 def _wav_format(reader: Reader, start: int, length: int) -> tuple[str, int, int]:

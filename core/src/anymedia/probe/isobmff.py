@@ -37,17 +37,7 @@ class Box:
 
 
 def boxes(reader: Reader, start: int, end: int, *, top: bool = False) -> Iterator[Box]:
-    """Yield the boxes that fill the range from ``start`` to ``end`` exactly.
-
-    Args:
-        reader: the file.
-        start: first position in bytes.
-        end: position after the last box.
-        top: whether this is the top level, where the last ``mdat`` may have an unspecified length.
-
-    Raises:
-        InvalidRequest: a box is damaged or exceeds the range.
-    """
+    """Yield the boxes that fill the range exactly; at the ``top`` level the last ``mdat`` may have an unspecified length."""
     filled = reader.padding() if top else end
     while start < min(filled, end):
         reader.step(_BOX)
@@ -89,32 +79,24 @@ def whole_file(reader: Reader, position: int) -> bool:
 
 
 def read_movie(reader: Reader) -> Facts:
-    """Return the facts of an MP4, MOV or M4A.
-
-    Raises:
-        InvalidRequest: the file is damaged, protected, or refers to other files.
-    """
+    """Return the facts of an MP4, MOV or M4A; one that is protected, or refers to other files, is rejected."""
     major = brands(reader, 0)[0] if reader.at(4, 4) == b"ftyp" else b""
     if major in _HEIC:
         raise refuse("it is a HEIC image, which is not supported", "convert it to JPEG or PNG")
-    movie, media, moofs, end = None, [], [], 0
+    found: dict[bytes, list[Box]] = {kind: [] for kind in _TOP}
+    end = 0
     for box in boxes(reader, 0, reader.size, top=True):
         end = box.end
         if box.kind not in _TOP:
             raise refuse("something follows after the end of the video, or a box in it is damaged")
-        if box.kind == b"moov":
-            if movie is not None:
-                raise refuse("the video has two headers")
-            movie = box
-        elif box.kind in {b"mdat", b"imda"}:
-            media.append(box)
-        elif box.kind == b"moof":
-            moofs.append(box)
-    if movie is None:
+        found[box.kind].append(box)
+    if len(found[b"moov"]) > 1:
+        raise refuse("the video has two headers")
+    if not found[b"moov"]:
         raise refuse("the video has no header: it is truncated, or only a fragment")
-    if not any(box.end > box.start for box in media):
+    if not any(box.end > box.start for box in (*found[b"mdat"], *found[b"imda"])):
         raise refuse("the video contains no data")
-    return _facts(reader.size, end, _Movie(reader, movie, moofs), mov=major in {b"", b"qt  "})
+    return _facts(reader.size, end, _Movie(reader, found[b"moov"][0], found[b"moof"]), mov=major in {b"", b"qt  "})
 
 
 def _facts(size: int, end: int, movie: _Movie, *, mov: bool) -> Facts:
@@ -123,24 +105,12 @@ def _facts(size: int, end: int, movie: _Movie, *, mov: bool) -> Facts:
     if not videos and not sounds:
         raise refuse("the file contains neither video nor audio")
     codec = (videos or sounds)[0].codec.decode("ascii", "replace").strip()
+    name = "mov" if mov else "mp4" if videos else "m4a"
+    found = Facts(format=name, kind="video" if videos else "audio", size=size, end=end, seconds=movie.seconds, mode=codec)
     if not videos:
-        name, mime = ("mov", "video/quicktime") if mov else ("m4a", "audio/mp4")
-        return Facts(format=name, mime=mime, kind="audio", size=size, end=end, seconds=movie.seconds, mode=codec)
+        return found
     main = max(videos, key=lambda t: t.width * t.height)  # whichever track a decoder picks, it is not larger
-    name, mime = ("mov", "video/quicktime") if mov else ("mp4", "video/mp4")
-    return Facts(
-        format=name,
-        mime=mime,
-        kind="video",
-        size=size,
-        end=end,
-        width=main.width,
-        height=main.height,
-        orientation=main.orientation,
-        frames=main.samples or None,
-        seconds=movie.seconds,
-        mode=codec,
-    )
+    return attrs.evolve(found, width=main.width, height=main.height, orientation=main.orientation, frames=main.samples or None)
 
 
 @attrs.define
@@ -206,11 +176,9 @@ class _Movie:
 
     def _times(self, box: Box) -> tuple[int, int]:
         """Return the time scale (units per second) and the duration in units of an ``mvhd`` or ``mdhd`` box; 0 if unknown."""
-        if self.reader.at(box.start, 1) == b"\1":
-            scale, duration = self.reader.u32(box.start + 20), int.from_bytes(self.reader.at(box.start + 24, 8), "big")
-            return scale, 0 if duration == 2**64 - 1 else duration
-        duration = self.reader.u32(box.start + 16)
-        return self.reader.u32(box.start + 12), 0 if duration == 2**32 - 1 else duration
+        at, width = (20, 8) if self.reader.at(box.start, 1) == b"\1" else (12, 4)
+        duration = int.from_bytes(self.reader.at(box.start + at + 4, width), "big")
+        return self.reader.u32(box.start + at), 0 if duration == 256**width - 1 else duration
 
     def _track(self, outer: Box) -> _Track:
         track = _Track()
@@ -312,14 +280,9 @@ class _Movie:
 
 
 def _fragment_units(reader: Reader, moofs: list[Box], defaults: dict[int, int]) -> dict[int, int]:
-    """Return the duration of each track over all fragments, in the track's own units.
+    """Return the duration of each track over all fragments, in the track's own units: a fragmented MP4 states them there.
 
-    A fragmented MP4 states its durations in the fragments, not in the header.
-
-    Args:
-        reader: the file.
-        moofs: its ``moof`` boxes.
-        defaults: track number -> default sample duration, from ``trex``.
+    ``defaults``: track number -> default sample duration, from ``trex``.
     """
     total: dict[int, int] = {}
     samples = 0

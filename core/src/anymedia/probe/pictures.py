@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
+from collections.abc import Iterator
 
 from ..errors import InvalidRequest
 from .isobmff import whole_file
@@ -38,7 +39,7 @@ def read_png(reader: Reader) -> Facts:
     if depth not in depths or packing or filtering or interlace > 1:
         raise refuse("it starts like a PNG but its header is invalid")
     walk = _Chunks(reader)
-    walk.run()
+    end = walk.run()
     # the frames of an animation are at most as large as the canvas; only the still image must be in IDAT
     need = height * ((width * samples * depth + 7) // 8)
     if need > _DEFLATE * walk.data + 64:
@@ -47,21 +48,28 @@ def read_png(reader: Reader) -> Facts:
         mode = "1"
     elif depth == 16:
         mode = "I;16" if colour == 0 else f"{mode};16"
-    alpha = colour in {4, 6} or walk.transparency
     return Facts(
         format="png",
-        mime="image/png",
-        kind="image",
         size=reader.size,
-        end=walk.end,
+        end=end,
         width=width,
         height=height,
         orientation=walk.orientation,
         frames=walk.frames,
-        has_alpha=alpha,
+        has_alpha=colour in {4, 6} or walk.transparency,
         mode=mode,
         bits=depth,
     )
+
+
+def png_chunks(reader: Reader) -> Iterator[tuple[int, bytes]]:
+    """Yield where each chunk of a PNG ends, and its type."""
+    position, kind = 8, b""
+    while kind != b"IEND":
+        reader.step(400)
+        length, kind = reader.u32(position), reader.at(position + 4, 4)
+        position += 12 + length
+        yield position, kind
 
 
 class _Chunks:
@@ -69,7 +77,6 @@ class _Chunks:
 
     def __init__(self, reader: Reader) -> None:
         self.reader = reader
-        self.end = 0
         self.orientation = 1
         self.frames = 1
         self.data = 0
@@ -77,34 +84,33 @@ class _Chunks:
         self._palette = False
         self._left_data = False
 
-    def run(self) -> None:
-        position, kind = 8, b""
-        while kind != b"IEND":
-            self.reader.step(400)
-            length = self.reader.u32(position)
-            kind = self.reader.at(position + 4, 4)
-            self._check(position, length, kind)
-            self._note(position + 8, length, kind)
-            position += 12 + length
-        self.end = position
+    def run(self) -> int:
+        """Check the chunks; return where the last one ends."""
+        position = 8
+        for end, kind in png_chunks(self.reader):
+            self._check(position, end, kind)
+            self._note(position + 8, end - position - 12, kind)
+            position = end
         if not self.data:
             raise refuse("the PNG contains no image data")
+        return position
 
-    def _check(self, position: int, length: int, kind: bytes) -> None:
+    def _check(self, position: int, end: int, kind: bytes) -> None:
+        length = end - position - 12
         if length > 0x7FFFFFFF or not kind.isalpha():
             raise refuse("a chunk of the PNG is damaged")
         if not kind[0] & 0x20 and kind not in _CRITICAL:
             raise refuse("the PNG needs an extension that is not part of the format", "save it as a standard PNG")
-        if position + 12 + length > self.reader.size:
+        if end > self.reader.size:
             raise refuse("the file is truncated: it ends before its contents do")
         if (kind == b"IHDR") != (position == 8) or (kind == b"IEND" and length):
             raise refuse("the chunks of the PNG are out of order")
-        crc, at, end = zlib.crc32(kind), position + 8, position + 8 + length
-        while at < end:
-            part = self.reader.at(at, min(_BLOCK, end - at))
+        crc, at = zlib.crc32(kind), position + 8
+        while at < end - 4:
+            part = self.reader.at(at, min(_BLOCK, end - 4 - at))
             crc = zlib.crc32(part, crc)
             at += len(part)
-        if crc != self.reader.u32(end):
+        if crc != self.reader.u32(end - 4):
             raise refuse("a checksum in the PNG is wrong: the file is damaged")
 
     def _note(self, start: int, length: int, kind: bytes) -> None:
@@ -152,18 +158,7 @@ def read_gif(reader: Reader) -> Facts:
     position += 1
     if not frames:
         raise refuse("the GIF contains no image data")
-    return Facts(
-        format="gif",
-        mime="image/gif",
-        kind="image",
-        size=reader.size,
-        end=position,
-        width=width,
-        height=height,
-        frames=frames,
-        has_alpha=transparent,
-        mode="P",
-    )
+    return Facts(format="gif", size=reader.size, end=position, width=width, height=height, frames=frames, has_alpha=transparent, mode="P")
 
 
 def _table(flags: int) -> int:
@@ -233,35 +228,36 @@ _TOO_ODD = "the JPEG uses a rarely supported variant (lossless, arithmetic or 12
 
 def read_jpeg(reader: Reader) -> Facts:
     """Return a JPEG's facts; ``end`` is the end of the (first) image."""
-    walk = _Walk(reader, 0)
-    walk.run()
-    mode = {1: "L", 3: "RGB", 4: "CMYK"}[walk.components]
+    walk = _Walk(reader)
+    end = walk.run(0)
     return Facts(
         format="jpeg",
-        mime="image/jpeg",
-        kind="image",
         size=reader.size,
-        end=walk.end,
+        end=end,
         width=walk.width,
         height=walk.height,
         orientation=walk.orientation,
         frames=1,
-        mode=mode,
+        mode={1: "L", 3: "RGB", 4: "CMYK"}[walk.components],
     )
 
 
+def jpeg_end(reader: Reader, start: int) -> int:
+    """Return where a JPEG that starts at ``start`` ends."""
+    return _Walk(reader).run(start)
+
+
 class _Walk:
-    def __init__(self, reader: Reader, start: int) -> None:
+    def __init__(self, reader: Reader) -> None:
         self.reader = reader
-        self.start = start
-        self.end = 0
         self.width = self.height = self.components = 0
         self.orientation = 1
         self._scanned = self._scans = 0
         self._blocks_per_byte = 4
 
-    def run(self) -> None:
-        reader, position = self.reader, self.start + 2
+    def run(self, start: int) -> int:
+        """Read the segments and scans; return where the picture ends."""
+        reader, position = self.reader, start + 2
         while True:
             reader.step()
             if reader.at(position, 1) != b"\xff":
@@ -272,7 +268,8 @@ class _Walk:
                 continue
             position += 2
             if marker == 0xD9:
-                break
+                self._check_plausible()
+                return position
             if marker == 0x01 or 0xD0 <= marker <= 0xD7:
                 continue
             if marker < 0xC0 or marker == 0xD8:
@@ -284,8 +281,6 @@ class _Walk:
             position += length
             if marker == 0xDA:
                 position = self._scan(position)
-        self.end = position
-        self._check_plausible()
 
     def _segment(self, marker: int, start: int, length: int) -> None:
         if marker in _ODD_FRAMES:
@@ -336,42 +331,34 @@ class _Walk:
 def has_camera_trailer(reader: Reader, end: int) -> bool:
     """Return whether what follows after the end of a JPEG is of the kinds that cameras append."""
     try:
-        _trailer(reader, end)
+        return _is_trailer(reader, end)
     except InvalidRequest:
         return False
-    return True
 
 
-def _trailer(reader: Reader, position: int) -> None:
-    """Reject data after the end of a JPEG, except for the kinds that cameras append."""
+def _is_trailer(reader: Reader, position: int) -> bool:
     while position < reader.size:
         reader.step()
         head = reader.upto(position, 12)
         if head[:3] == b"\xff\xd8\xff":
-            walk = _Walk(reader, position)
-            walk.run()
-            position = walk.end
-        elif head[:1] == b"\0" and head[4:8] != b"ftyp":
-            position = _skip_zeros(reader, position)
-        elif (head[4:8] == b"ftyp" and whole_file(reader, position)) or _samsung(reader, position):
-            return
-        else:
-            raise refuse(f"{reader.size - position} bytes follow after the end of the JPEG", "save the image again")
+            position = jpeg_end(reader, position)
+            continue
+        if head[4:8] == b"ftyp":
+            return whole_file(reader, position)
+        if head[:1] != b"\0" or _samsung(reader, position):
+            return _samsung(reader, position)
+        begin, position = position, _after_zeros(reader, position)
+        if position - begin < 4 and position < reader.size and reader.upto(position, 3) != b"\xff\xd8\xff":
+            return False  # so few zeros are padding only before another JPEG
+    return True
 
 
-def _skip_zeros(reader: Reader, position: int) -> int:
-    begin = position
-    while position < reader.size:
-        part = reader.upto(position, _WINDOW)
+def _after_zeros(reader: Reader, position: int) -> int:
+    while part := reader.upto(position, _WINDOW):
         rest = part.lstrip(b"\0")
         position += len(part) - len(rest)
         if rest:
             break
-    # Samsung's first block starts with two zero bytes: fewer than four are padding only before another JPEG
-    if position - begin < 4 and position < reader.size and reader.upto(position, 3) != b"\xff\xd8\xff":
-        if _samsung(reader, begin):
-            return reader.size
-        raise refuse(f"{reader.size - begin} bytes follow after the end of the JPEG", "save the image again")
     return position
 
 

@@ -16,13 +16,13 @@ import attrs
 
 from ..errors import InvalidRequest, Problem
 from ..media import Image, Media, Video
-from .audio import after_id3, read_aac, read_flac, read_mp3, read_ogg, read_riff
+from .audio import after_id3, read_flac, read_frames, read_ogg, read_riff
 from .isobmff import brands, is_movie, read_movie
 from .pictures import PNG_SIGNATURE, read_gif, read_jpeg, read_png
 from .reader import Facts, Kind, Limits, Reader, refuse
 from .webm import read_webm
 
-__all__ = ["Facts", "Kind", "Limits", "Opener", "check_kind", "describe", "has_media_signature", "is_sandboxed", "open_plainly", "sniff"]
+__all__ = ["A_MEDIUM", "Facts", "Kind", "Limits", "Opener", "check_kind", "describe", "has_media_signature", "open_plainly", "sniff"]
 
 _M = TypeVar("_M", bound=Media)
 
@@ -33,7 +33,8 @@ _DEFAULT_LIMITS = Limits()
 #: Seconds that reading the size of a file of `SANDBOXED_FORMATS` may take.
 _PROBE_SECONDS = 60.0
 _DAMAGED = (struct.error, IndexError, ValueError, KeyError, OverflowError, ZeroDivisionError)
-_ARTICLE = {"image": "an image", "video": "a video", "audio": "an audio file"}
+#: Medium -> how a sentence names it.
+A_MEDIUM = {"image": "an image", "video": "a video", "audio": "an audio file"}
 _ERRNO = {
     errno.ENOENT: "there is no such file",
     errno.ENOTDIR: "there is no such file",
@@ -72,29 +73,22 @@ def sniff(source: bytes | Path | BinaryIO, *, limits: Limits | None = None, form
         facts = _read(source, limits, format_hint)
         _check(facts, limits)
     except InvalidRequest as error:
-        raise _located(error, where) from None
+        raise error.at(where) from None
     except _DAMAGED:
-        raise _located(refuse("its header is damaged"), where) from None
+        raise refuse("its header is damaged").at(where) from None
     except OSError as error:
-        raise _located(_unreadable(error), where) from None
+        raise _unreadable(error).at(where) from None
     return facts
 
 
-def is_sandboxed(head: bytes) -> bool:
-    """Return whether `sniff` starts a child process for a file, given its first 64 bytes or more."""
-    return _sandboxed_format(Reader(head)) is not None
+def describe(media: _M, *, opener: Opener | None = None, where: str = "$") -> _M:
+    """Return the same image, video or audio with the properties of its file filled in; media given by URL is returned unchanged.
 
-
-def describe(media: _M, *, opener: Opener | None = None, limits: Limits | None = None, where: str = "$") -> _M:
-    """Return the same image, video or audio with the properties of its file filled in.
-
-    The type found in the bytes replaces a claimed MIME type and whatever the file name suggests. Media given by URL is
-    returned unchanged.
+    The type found in the bytes replaces a claimed MIME type and whatever the file name suggests.
 
     Args:
         media: the input.
         opener: opens its path; by default any readable regular file is opened.
-        limits: what is accepted at all.
         where: JSON path of the input, for the error.
 
     Raises:
@@ -105,18 +99,16 @@ def describe(media: _M, *, opener: Opener | None = None, limits: Limits | None =
         return media
     hint = "pcm" if media.format == "pcm" else None
     try:
-        if media.data is not None:
-            facts = sniff(media.data, limits=limits, format_hint=hint, where=where)
-        elif opener is None:
-            assert media.path is not None
-            facts = sniff(media.path, limits=limits, format_hint=hint, where=where)
+        if media.path is None or opener is None:
+            facts = sniff(media.data or media.path or b"", format_hint=hint, where=where)
         else:
-            assert media.path is not None
             with opener(media.path) as file:
-                facts = sniff(file, limits=limits, format_hint=hint, where=where)
+                facts = sniff(file, format_hint=hint, where=where)
         check_kind(facts, media.media, where=where)
     except InvalidRequest as error:
-        raise _named(error, media) from None
+        name = repr(str(media))
+        problems = [p if p.message.startswith(name) else attrs.evolve(p, message=f"{name}: {p.message}") for p in error.problems]
+        raise InvalidRequest(problems, fix=error.fix_parts) from None
     known: dict[str, Any] = {"mime": facts.mime, "size": facts.end}
     if isinstance(media, Image | Video):
         known |= {"width": facts.width, "height": facts.height}
@@ -126,40 +118,23 @@ def describe(media: _M, *, opener: Opener | None = None, limits: Limits | None =
 
 
 def check_kind(facts: Facts, wanted: str, *, where: str = "$") -> None:
-    """Reject a file of another kind, such as a video given as an image.
-
-    Args:
-        facts: what `sniff` returned.
-        wanted: image, video or audio.
-        where: JSON path of the input, for the error.
-
-    Raises:
-        InvalidRequest: the file is of another kind.
-    """
-    if wanted in _ARTICLE and facts.kind != wanted:
-        raise InvalidRequest([Problem(where, f"it is {_ARTICLE[facts.kind]} ({facts.format}), not {_ARTICLE[wanted]}")])
+    """Reject a file of another kind, such as a video given as an image; ``where`` is the JSON path of the input."""
+    if wanted in A_MEDIUM and facts.kind != wanted:
+        raise InvalidRequest([Problem(where, f"it is {A_MEDIUM[facts.kind]} ({facts.format}), not {A_MEDIUM[wanted]}")])
 
 
 def open_plainly(path: Path, *, where: str = "$") -> BinaryIO:
-    """Open a regular file for reading without ever blocking on a pipe or a device.
-
-    Args:
-        path: the file; symbolic links are followed.
-        where: JSON path of the input, for the error.
-
-    Raises:
-        InvalidRequest: the file does not exist, cannot be read, or is not a regular file.
-    """
+    """Open a regular file (or a link to one) for reading without ever blocking on a pipe or a device."""
     try:
         number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
     except ValueError:
-        raise _located(refuse("its path is not valid"), where) from None
+        raise refuse("its path is not valid").at(where) from None
     except OSError as error:
-        raise _located(_unreadable(error), where) from None
+        raise _unreadable(error).at(where) from None
     try:
         mode = os.fstat(number).st_mode
         if not stat.S_ISREG(mode):
-            raise _located(refuse("it is a directory, not a file" if stat.S_ISDIR(mode) else "it is not a regular file"), where)
+            raise refuse("it is a directory, not a file" if stat.S_ISDIR(mode) else "it is not a regular file").at(where)
         return os.fdopen(number, "rb")
     except BaseException:
         os.close(number)
@@ -170,17 +145,6 @@ def _unreadable(error: OSError) -> InvalidRequest:
     return refuse(_ERRNO.get(error.errno or 0, "it cannot be read"), "give the path of a readable media file")
 
 
-def _located(error: InvalidRequest, where: str) -> InvalidRequest:
-    return InvalidRequest([attrs.evolve(p, path=where) for p in error.problems], fix=error.fix_parts)
-
-
-def _named(error: InvalidRequest, media: Media) -> InvalidRequest:
-    """Prefix each problem with the file's name."""
-    name = repr(str(media))
-    problems = [p if p.message.startswith(name) else attrs.evolve(p, message=f"{name}: {p.message}") for p in error.problems]
-    return InvalidRequest(problems, fix=error.fix_parts)
-
-
 def _read(source: bytes | BinaryIO, limits: Limits, hint: str | None) -> Facts:
     reader = Reader(source)
     size = reader.size
@@ -189,11 +153,11 @@ def _read(source: bytes | BinaryIO, limits: Limits, hint: str | None) -> Facts:
     if size > limits.bytes:
         raise refuse(f"it has {size} bytes; the maximum is {limits.bytes}")
     if hint == "pcm":
-        return Facts(format="pcm", mime="audio/pcm", kind="audio", size=size, end=size, mode="pcm")
+        return Facts(format="pcm", size=size, end=size, mode="pcm")
     if (fmt := _sandboxed_format(reader)) is not None:
         reject_polyglot(reader)
         return _probe(source, fmt, size, limits)
-    facts = _parse(reader, reader.upto(0, 16))
+    facts = _parse(reader)
     reject_polyglot(reader)
     if facts.orientation >= 5:
         return attrs.evolve(facts, width=facts.height, height=facts.width)
@@ -230,8 +194,9 @@ def _probe(source: bytes | BinaryIO, fmt: str, size: int, limits: Limits) -> Fac
         return Facts(**run_apart("probe", args, copy, sink, seconds=_PROBE_SECONDS))
 
 
-def _parse(reader: Reader, head: bytes) -> Facts:
+def _parse(reader: Reader) -> Facts:
     """Parse the format that the magic bytes name."""
+    head = reader.upto(0, 16)
     for magic, read in _MAGIC:
         if head.startswith(magic):
             return read(reader)
@@ -256,9 +221,7 @@ def _sound(reader: Reader, start: int) -> Facts:
     head = reader.upto(start, 4)
     if head == b"fLaC":
         return read_flac(reader, start)
-    if len(head) == 4 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0:
-        return read_aac(reader, start)
-    return read_mp3(reader, start)
+    return read_frames(reader, start, "aac" if len(head) == 4 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0 else "mp3")
 
 
 _MAGIC: tuple[tuple[bytes, Callable[[Reader], Facts]], ...] = (
@@ -317,9 +280,6 @@ def reject_polyglot(reader: Reader) -> None:
     """Reject a polyglot: a media file that is also a ZIP archive or a PDF (in a comment, a box or a chunk).
 
     ZIP readers search for their directory within 64 KiB of the end, PDF readers for ``%PDF-`` near the start.
-
-    Raises:
-        InvalidRequest: the file is a polyglot.
     """
     if b"%PDF-" in reader.upto(0, 1024):
         raise refuse("it is also a PDF document", "save it again as plain media")

@@ -10,6 +10,7 @@ from typing import BinaryIO, Literal
 import attrs
 
 from ..errors import InvalidRequest, Problem
+from ..media import FORMATS
 
 Kind = Literal["image", "video", "audio"]
 
@@ -56,8 +57,8 @@ class Facts:
 
     Attributes:
         format: a name of `anymedia.media.FORMATS`.
-        mime: its MIME type.
-        kind: ``image``, ``video`` or ``audio`` (an MP4 without video is audio).
+        mime: its MIME type, by default that of the format.
+        kind: ``image``, ``video`` or ``audio`` (an MP4 without video is audio), by default that of the MIME type.
         size: file size in bytes.
         end: position of the end of the media; less than ``size`` if a camera has appended data to a JPEG.
         width, height: pixels as displayed, after orientation (parsers return them as stored, `sniff` swaps them).
@@ -70,8 +71,8 @@ class Facts:
     """
 
     format: str
-    mime: str
-    kind: Kind
+    mime: str = attrs.Factory(lambda self: FORMATS[self.format], takes_self=True)
+    kind: Kind = attrs.Factory(lambda self: self.mime.partition("/")[0], takes_self=True)
     size: int
     end: int
     width: int | None = None
@@ -82,6 +83,10 @@ class Facts:
     has_alpha: bool = False
     mode: str = ""
     bits: int = 8
+
+
+class TooManyParts(InvalidRequest):
+    """A file consists of far too many tiny parts."""
 
 
 def refuse(text: str, fix: str = "") -> InvalidRequest:
@@ -150,7 +155,7 @@ class Reader:
         self._steps += worth
         self._parts += 1
         if self._steps > _FREE + self.size or self._parts > _MOST_PARTS:
-            raise refuse("it consists of far too many tiny parts")
+            raise TooManyParts("it consists of far too many tiny parts")
 
     def padding(self) -> int:
         """Return where the zeros at the end begin, with which copying in blocks fills up a file; its size if there are none."""

@@ -9,12 +9,17 @@ import attrs
 
 from .reader import Facts, Reader, refuse
 
-_EBML, _DOCTYPE = 0x1A45DFA3, 0x4282
-_SEGMENT, _INFO, _TRACKS, _CLUSTER = 0x18538067, 0x1549A966, 0x1654AE6B, 0x1F43B675
-_TOP = {_INFO, _TRACKS, _CLUSTER, 0x114D9B74, 0x1C53BB6B, 0x1254C367, 0x1043A770, 0xEC, 0xBF}
+_DOCTYPE = 0x4282
+SEGMENT, _INFO, _TRACKS, CLUSTER = 0x18538067, 0x1549A966, 0x1654AE6B, 0x1F43B675
+_TOP = {_INFO, _TRACKS, CLUSTER, 0x114D9B74, 0x1C53BB6B, 0x1254C367, 0x1043A770, 0xEC, 0xBF}
 _ATTACHMENTS = 0x1941A469
+#: Those of a cluster that are neither blocks nor its timestamp.
+_IN_CLUSTER = {0xA7, 0xAB, 0xEC, 0xBF, 0x5854, 0xAF}
+_TIMESTAMP, _SIMPLE_BLOCK, _BLOCK_GROUP = 0xE7, 0xA3, 0xA0
+#: All that may follow the header.
+_KNOWN = {SEGMENT, _ATTACHMENTS, _TIMESTAMP, _SIMPLE_BLOCK, _BLOCK_GROUP} | _TOP | _IN_CLUSTER
 _CODECS = {b"V_VP8", b"V_VP9", b"V_AV1", b"A_OPUS", b"A_VORBIS"}
-_OPEN = -1
+OPEN = -1
 #: Minimum average size of a block with its header, in bytes.
 _BLOCK = 8
 
@@ -32,14 +37,13 @@ def read_webm(reader: Reader) -> Facts:
     if doctype != b"webm":
         raise refuse("it is a Matroska file, but not WebM", "convert it to MP4 or WebM")
     segment = _element(reader, head.end)
-    if segment.number != _SEGMENT:
+    if segment.number != SEGMENT:
         raise refuse("it starts like a WebM but has no contents")
-    end = reader.size if segment.end == _OPEN else segment.end
+    end = reader.size if segment.end == OPEN else segment.end
     if end < reader.padding():
         raise refuse(f"{reader.size - end} bytes follow after the end of the WebM", "save the video again")
     walk = _Walk(reader)
-    end = walk.run(segment.start, end)
-    return attrs.evolve(walk.facts(), end=end)
+    return walk.facts(walk.run(segment.start, end))
 
 
 @attrs.frozen
@@ -50,7 +54,7 @@ class _Element:
 
 
 def _element(reader: Reader, position: int, worth: int = 64) -> _Element:
-    """Read an element's header; ``end`` is -1 if its length is unspecified (live recordings)."""
+    """Read an element's header; ``end`` is `OPEN` if its length is unspecified (live recordings)."""
     reader.step(worth)
     first = reader.at(position, 1)[0]
     width = 9 - first.bit_length()
@@ -65,12 +69,22 @@ def _element(reader: Reader, position: int, worth: int = 64) -> _Element:
     length = int.from_bytes(reader.at(position, width), "big") & (1 << 7 * width) - 1
     position += width
     if length == (1 << 7 * width) - 1:
-        if number not in {_SEGMENT, _CLUSTER}:
+        if number not in {SEGMENT, CLUSTER}:
             raise refuse("a part of the WebM is damaged")
-        return _Element(number, position, _OPEN)
+        return _Element(number, position, OPEN)
     if position + length > reader.size:
         raise refuse("the file is truncated: it ends before its contents do")
     return _Element(number, position, position + length)
+
+
+def elements(reader: Reader) -> Iterator[_Element]:
+    """Yield the elements of a file up to one that is unknown; those whose length is unspecified are entered."""
+    element = _element(reader, 0)
+    while element.end < reader.size:
+        element = _element(reader, element.start if element.end == OPEN else element.end, 16)
+        if element.number not in _KNOWN:
+            return
+        yield element
 
 
 class _Walk:
@@ -94,7 +108,7 @@ class _Walk:
                 raise refuse(kind)
             if element.end > end:
                 raise refuse("a part of the WebM is damaged")
-            if element.number == _CLUSTER:
+            if element.number == CLUSTER:
                 position = self._cluster(element, end)
                 continue
             if element.number == _INFO:
@@ -106,34 +120,29 @@ class _Walk:
             position = element.end
         return position
 
-    def facts(self) -> Facts:
+    def facts(self, end: int) -> Facts:
         if not self._clusters or not self.codecs:
             raise refuse("the WebM contains no data")
         seconds = max(self._claimed, float(self._last)) * self._scale / 1e9
         if not 0 <= seconds < 1e9:
             raise refuse("the header of the WebM is invalid")
-        size = self.reader.size
-        codec = self.codecs[0].decode("ascii")
-        if not self.width:
-            return Facts(format="webm", mime="audio/webm", kind="audio", size=size, end=size, seconds=seconds, mode=codec)
         return Facts(
             format="webm",
-            mime="video/webm",
-            kind="video",
-            size=size,
-            end=size,
-            width=self.width,
-            height=self.height,
+            mime="video/webm" if self.width else "audio/webm",
+            size=self.reader.size,
+            end=end,
+            width=self.width or None,
+            height=self.height or None,
             seconds=seconds,
             has_alpha=self.alpha,
-            mode=codec,
+            mode=self.codecs[0].decode("ascii"),
         )
 
     def _children(self, outer: _Element, worth: int = 64) -> Iterator[_Element]:
         position = outer.start
         while position < outer.end:
             inner = _element(self.reader, position, worth)
-            if inner.end == _OPEN or inner.end > outer.end:
+            if inner.end == OPEN or inner.end > outer.end:
                 raise refuse("a part of the WebM is damaged")
             yield inner
             position = inner.end
@@ -176,23 +185,23 @@ class _Walk:
         """Read the timestamps of a cluster's blocks; return the position of its end, found by parsing if it is unspecified."""
         self._clusters += 1
         position, begin = cluster.start, 0
-        limit = end if cluster.end == _OPEN else cluster.end
-        while position < (limit if cluster.end != _OPEN else min(limit, self._filled)):
+        limit = end if cluster.end == OPEN else cluster.end
+        while position < (limit if cluster.end != OPEN else min(limit, self._filled)):
             element = _element(self.reader, position, _BLOCK)
-            if cluster.end == _OPEN and element.number in _TOP - {0xEC, 0xBF}:
+            if cluster.end == OPEN and element.number in _TOP - {0xEC, 0xBF}:
                 return position
-            if element.end == _OPEN or element.end > limit:
+            if element.end == OPEN or element.end > limit:
                 raise refuse("a part of the WebM is damaged")
-            if element.number == 0xE7:
+            if element.number == _TIMESTAMP:
                 begin = self._number(element)
                 self._last = max(self._last, begin)
-            elif element.number == 0xA3:
+            elif element.number == _SIMPLE_BLOCK:
                 self._block(element, begin)
-            elif element.number == 0xA0:
+            elif element.number == _BLOCK_GROUP:
                 for inner in self._children(element, _BLOCK):
                     if inner.number == 0xA1:
                         self._block(inner, begin)
-            elif element.number not in {0xA7, 0xAB, 0xEC, 0xBF, 0x5854, 0xAF}:
+            elif element.number not in _IN_CLUSTER:
                 raise refuse("a part of the WebM is damaged")
             position = element.end
         return position
