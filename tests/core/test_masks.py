@@ -118,13 +118,6 @@ def test_opaque_alpha_mask_is_empty() -> None:
         read_mask(samples.encode(READABLE["rgb"], "PNG"), SIZE, convention="alpha")
 
 
-def test_resized_mask_stays_black_and_white() -> None:
-    mask = read_mask(convert(left_half(), "white"), (24, 20), resize=True)
-    assert mask.size == (24, 20)
-    assert set(mask.pixels) == {0, 255}
-    assert mask.pixels.count(255) == len(mask.pixels) / 2
-
-
 @examples(40)
 @given(
     planes(),

@@ -24,8 +24,6 @@ MaskFormat = Literal["alpha", "white", "black", "guidance"]
 #: Meaning of a mask file; ``auto``: transparency if there is any, else white = edit.
 Convention = Literal["auto", "alpha", "white", "black"]
 
-_ALPHA_MODES = {"RGBA", "LA", "PA", "RGBa", "La"}
-
 
 @attrs.frozen
 class MaskPlane:
@@ -39,12 +37,6 @@ class MaskPlane:
     def size(self) -> tuple[int, int]:
         """Width and height in pixels."""
         return self.width, self.height
-
-    def resized(self, size: tuple[int, int]) -> MaskPlane:
-        """Return the mask in another size (nearest neighbour)."""
-        from PIL import Image
-
-        return _plane(self.picture().resize(size, Image.Resampling.NEAREST))
 
     def picture(self) -> Picture:
         """Return it as a Pillow image of mode ``L``."""
@@ -69,7 +61,7 @@ class Pasted:
 
 
 def read_mask(
-    data: bytes, source_size: tuple[int, int] | None = None, *, convention: Convention = "auto", resize: bool = False, where: str = "$.mask"
+    data: bytes, source_size: tuple[int, int] | None = None, *, convention: Convention = "auto", where: str = "$.mask"
 ) -> MaskPlane:
     """Read a mask image of any mode and either polarity.
 
@@ -80,7 +72,6 @@ def read_mask(
         data: the bytes of the image.
         source_size: (width, height) of the source as shown, which the mask must have; None: not checked.
         convention: its meaning, if known.
-        resize: fit a mask of another size to the source (nearest neighbour) instead of refusing it.
         where: the JSON path for the error.
 
     Raises:
@@ -90,16 +81,19 @@ def read_mask(
 
     picture = open_picture(data, where=where)
     plane = _plane(_edited(picture, convention))
-    if source_size is not None and plane.size != source_size:
-        if not resize:
-            raise _wrong(where, f"the mask has {_words(plane.size)}, its source {_words(source_size)}", "give a mask of the source's size")
-        plane = plane.resized(source_size)
+    if source_size is not None:
+        _check_size(plane, source_size, where)
     white = plane.pixels.count(255)
     if not white:
         raise _wrong(where, "the mask is empty: it marks no pixel for editing", "make the region white, or transparent")
     if white == len(plane.pixels):
         raise _wrong(where, "the mask covers everything, so nothing is protected", "edit without a mask instead")
     return plane
+
+
+def _check_size(mask: MaskPlane, source: tuple[int, int], where: str = "$.mask") -> None:
+    if mask.size != source:
+        raise _wrong(where, f"the mask has {_words(mask.size)}, its source {_words(source)}", "give a mask of the source's size")
 
 
 def _wrong(where: str, text: str, fix: str) -> InvalidRequest:
@@ -112,34 +106,22 @@ def _words(size: tuple[int, int]) -> str:
 
 def _edited(picture: Picture, convention: Convention) -> Picture:
     """Return an ``L`` image that is bright in the region to edit."""
-    from PIL import ImageChops
+    from PIL import Image, ImageChops
 
-    alpha = _alpha(picture)
-    if convention == "alpha" or (convention == "auto" and alpha is not None and _lowest(alpha) < 255):
-        if alpha is None:
-            from PIL import Image
+    from .convert.images import alpha_of, is_transparent
 
-            return Image.new("L", picture.size, 0)
-        return ImageChops.invert(alpha)
+    if convention == "alpha" or (convention == "auto" and is_transparent(picture)):
+        alpha = alpha_of(picture)
+        return Image.new("L", picture.size, 0) if alpha is None else ImageChops.invert(alpha)
     grey = _grey(picture)
     return ImageChops.invert(grey) if convention == "black" else grey
 
 
-def _alpha(picture: Picture) -> Picture | None:
-    if picture.mode in _ALPHA_MODES or "transparency" in picture.info:
-        return picture.convert("RGBA").getchannel("A")
-    return None
-
-
-def _lowest(picture: Picture) -> int:
-    return next(value for value, count in enumerate(picture.histogram()) if count)
-
-
 def _grey(picture: Picture) -> Picture:
     """Return the brightness in 8 bits; 16 bit samples are scaled down, not cut off."""
-    if picture.mode.startswith("I") or picture.mode == "F":
-        from .convert.images import eight_bits
+    from .convert.images import eight_bits, is_deep
 
+    if is_deep(picture):
         return eight_bits(picture)
     if picture.mode in {"P", "PA", "CMYK", "LAB", "HSV", "YCbCr"} or "transparency" in picture.info:
         picture = picture.convert("RGBA" if "transparency" in picture.info or picture.mode == "PA" else "RGB")
@@ -164,16 +146,12 @@ def convert(mask: MaskPlane, form: MaskFormat) -> bytes:
 
     plane = mask.picture()
     if form == "alpha":
-        made = Image.merge("RGBA", (plane, plane, plane, ImageChops.invert(plane)))
+        plane = Image.merge("RGBA", (plane, plane, plane, ImageChops.invert(plane)))
     elif form == "guidance":
-        made = Image.merge("RGB", (plane, plane, plane))
+        plane = Image.merge("RGB", (plane, plane, plane))
     elif form == "black":
-        made = ImageChops.invert(plane)
-    elif form == "white":
-        made = plane
-    else:
-        raise ValueError(f"unknown mask format {form!r}")
-    return _png(made)
+        plane = ImageChops.invert(plane)
+    return _png(plane)
 
 
 def _png(picture: Picture, icc: bytes | None = None) -> bytes:
@@ -233,8 +211,7 @@ def _pair(original: Picture | bytes, result: Picture | bytes, mask: MaskPlane) -
     from .convert.images import open_picture, plain_colours
 
     before = plain_colours(open_picture(original, where="$.source") if isinstance(original, bytes) else original)
-    if before.size != mask.size:
-        raise _wrong("$.mask", f"the mask has {_words(mask.size)}, its source {_words(before.size)}", "give a mask of the source's size")
+    _check_size(mask, before.size)
     shown = open_picture(result, where="$.result") if isinstance(result, bytes) else result
     warnings: list[str] = []
     if shown.format not in {"PNG", "BMP", "TIFF", None}:

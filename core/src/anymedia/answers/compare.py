@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ..media import format_of
-from ..results import Warning
+from ..results import MediaFile, Warning
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..masks import MaskPlane
 
 __all__ = [
-    "CHANGED_PART", "CHANGED_STEP", "Received", "changed_outside_mask", "differences", "lost_transparency", "mask_polarity", "other_count",
+    "CHANGED_PART", "CHANGED_STEP", "changed_outside_mask", "differences", "lost_transparency", "mask_polarity", "other_count",
 ]  # fmt: skip
 
 #: Seconds, and parts of the length, by which a video or sound may differ from what was asked without a warning.
@@ -39,19 +39,6 @@ _STROKE_SPREAD = 32
 _OPAQUE_FORMATS = {"jpeg", "bmp"}
 
 
-class Received(Protocol):
-    """The facts of a received file; `anymedia.results.MediaFile` has them."""
-
-    @property
-    def mime(self) -> str: ...  # noqa: D102
-    @property
-    def width(self) -> int | None: ...  # noqa: D102
-    @property
-    def height(self) -> int | None: ...  # noqa: D102
-    @property
-    def seconds(self) -> float | None: ...  # noqa: D102
-
-
 def other_count(asked: int, received: int, what: str = "image") -> tuple[Warning, ...]:
     """Warn where fewer pieces were returned than requested, or more, which may cost more."""
     if received == asked:
@@ -60,20 +47,20 @@ def other_count(asked: int, received: int, what: str = "image") -> tuple[Warning
     return (Warning(code, f"{asked} {what}{'s were' if asked != 1 else ' was'} requested and {received or 'none'} returned"),)
 
 
-def differences(request: Mapping[str, Any], file: Received, *, converted_to: str | None = None) -> tuple[Warning, ...]:
+def differences(request: Mapping[str, Any], file: MediaFile, *, converted_to: str | None = None) -> tuple[Warning, ...]:
     """Compare a file's facts with the request that was sent.
 
     Args:
         request: the fields as they were sent: ``size`` (``1024x1024``), ``aspect_ratio`` (``16:9``), ``duration`` (seconds),
             ``output_format``; whatever is missing or ``auto`` is not compared.
-        file: the facts of the received file, after its EXIF orientation.
+        file: the received file, with its size after its EXIF orientation.
         converted_to: the format that the core converted it to, if it did; then that is compared.
     """
     found = [_format(request, file, converted_to), _size(request, file), _aspect_ratio(request, file), _duration(request, file)]
     return tuple(warning for warning in found if warning is not None)
 
 
-def _format(request: Mapping[str, Any], file: Received, converted_to: str | None) -> Warning | None:
+def _format(request: Mapping[str, Any], file: MediaFile, converted_to: str | None) -> Warning | None:
     wanted, came = converted_to or request.get("output_format"), format_of(file.mime)
     if not wanted or not came or wanted in {came, "auto"} or (wanted, came) in _SAME:
         return None
@@ -85,7 +72,7 @@ def _pixels(request: Mapping[str, Any]) -> tuple[int, int] | None:
     return (int(size[1]), int(size[2])) if size and int(size[1]) and int(size[2]) else None
 
 
-def _size(request: Mapping[str, Any], file: Received) -> Warning | None:
+def _size(request: Mapping[str, Any], file: MediaFile) -> Warning | None:
     wanted = _pixels(request)
     if wanted is None or not file.width or not file.height or wanted == (file.width, file.height):
         return None
@@ -93,7 +80,7 @@ def _size(request: Mapping[str, Any], file: Received) -> Warning | None:
     return Warning("size_differs", text)
 
 
-def _aspect_ratio(request: Mapping[str, Any], file: Received) -> Warning | None:
+def _aspect_ratio(request: Mapping[str, Any], file: MediaFile) -> Warning | None:
     ratio = re.fullmatch(r"([0-9]{1,4}(?:\.[0-9]{1,4})?):([0-9]{1,4}(?:\.[0-9]{1,4})?)", str(request.get("aspect_ratio") or ""))
     if ratio is None or _pixels(request) is not None or not file.width or not file.height:
         return None  # where both were sent, the size is compared
@@ -103,7 +90,7 @@ def _aspect_ratio(request: Mapping[str, Any], file: Received) -> Warning | None:
     return Warning("aspect_ratio_differs", f"{ratio[0]} was requested and {file.width}x{file.height} pixels were returned")
 
 
-def _duration(request: Mapping[str, Any], file: Received) -> Warning | None:
+def _duration(request: Mapping[str, Any], file: MediaFile) -> Warning | None:
     try:
         wanted = float(request.get("duration") or 0)
     except (TypeError, ValueError):
@@ -125,8 +112,10 @@ def lost_transparency(picture: Picture | bytes, *, asked: bool) -> tuple[Warning
     """
     if not asked:
         return ()
+    from ..convert.images import is_transparent
+
     shown = _decoded(picture)
-    if _has_transparent_pixel(shown):
+    if is_transparent(shown):
         return ()
     why = f"; {shown.format} cannot hold transparency" if (shown.format or "").lower() in _OPAQUE_FORMATS else ""
     text = f"a transparent background was requested and an opaque picture was returned{why}"
@@ -137,13 +126,6 @@ def _decoded(picture: Picture | bytes) -> Picture:
     from ..convert.images import open_picture
 
     return open_picture(picture) if isinstance(picture, bytes) else picture
-
-
-def _has_transparent_pixel(picture: Picture) -> bool:
-    if "transparency" not in picture.info and picture.mode not in {"RGBA", "LA", "PA", "RGBa", "La"}:
-        return False
-    low = picture.convert("RGBA").getchannel("A").getextrema()[0]
-    return int(low) < 255  # type: ignore[arg-type]
 
 
 def changed_outside_mask(source: Picture | bytes, received: Picture | bytes, mask: MaskPlane) -> tuple[Warning, ...]:
@@ -219,10 +201,13 @@ def mask_polarity(mask: Picture | bytes) -> tuple[Warning, ...]:
     Transparency means "edit" by the convention that such a file follows, so the strokes would be kept and all else
     edited. A mask whose colours say the same as its transparency (`anymedia.masks.convert` writes such ones) is clear.
     """
-    picture = _decoded(mask)
-    if not _has_transparent_pixel(picture):
-        return ()
     from PIL import Image, ImageChops, ImageStat
+
+    from ..convert.images import is_transparent
+
+    picture = _decoded(mask)
+    if not is_transparent(picture):
+        return ()
 
     shown = picture.convert("RGBA")
     opaque = shown.getchannel("A").point(lambda value: 255 if value >= 128 else 0)

@@ -9,8 +9,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
-import attrs
-
 from ..errors import InvalidRequest, Problem, UnsupportedInput
 from ..probe.probe import check_kind, sniff
 from ..probe.reader import Facts, Limits
@@ -36,14 +34,7 @@ _ORIENTATION, _BITS_PER_SAMPLE = 0x0112, 258
 
 @contextmanager
 def decoding(where: str = "$") -> Iterator[None]:
-    """Convert any decoder error to `InvalidRequest` without its message, which may quote the file.
-
-    Args:
-        where: JSON path of the image in the request.
-
-    Raises:
-        InvalidRequest: in place of any error a decoder raises.
-    """
+    """Convert any decoder error to `InvalidRequest` without its message, which may quote the file."""
     from PIL import Image
 
     try:
@@ -72,33 +63,27 @@ def _open(source: bytes | IO[bytes], fmt: str, limits: Limits) -> Picture:
     return image
 
 
-def open_picture(data: bytes, *, limits: Limits | None = None, where: str = "$", facts: Facts | None = None) -> Picture:
+def open_picture(data: bytes, *, where: str = "$", facts: Facts | None = None) -> Picture:
     """Check an image, decode it and apply its orientation; of an animation, only the first frame.
 
     Args:
         data: the file's contents.
-        limits: what is accepted at all.
         where: JSON path of the image in the request.
         facts: what `sniff` returned for these bytes, if it has been called already.
 
     Returns:
-        A loaded Pillow image in the file's mode (8-bit RGB or RGBA for `SANDBOXED_FORMATS`), with the file's
-        ``format`` and ``info``.
-
-    Raises:
-        InvalidRequest: it is rejected by `sniff`, is not an image, or cannot be decoded.
+        A loaded Pillow image in the file's mode (8-bit RGB or RGBA for `SANDBOXED_FORMATS`), with the file's ``format`` and ``info``.
     """
     from PIL import ImageOps
 
-    limits = limits or Limits()
     if facts is None:
-        facts = sniff(data, limits=limits, where=where)
+        facts = sniff(data, where=where)
         check_kind(facts, "image", where=where)
     source, fmt = data[: facts.end], facts.format
     if fmt in SANDBOXED_FORMATS and not in_sandbox():
         source, fmt = _decoded_in_sandbox(data), "png"
     with decoding(where):
-        with _open(source, fmt, limits) as image:
+        with _open(source, fmt, Limits()) as image:
             image.load()
             ImageOps.exif_transpose(image, in_place=True)  # a copy would take as much memory again
         image.format = PILLOW_FORMATS[facts.format]
@@ -118,19 +103,7 @@ def _decoded_in_sandbox(data: bytes) -> bytes:
 def probe_picture(source: bytes | IO[bytes], fmt: str, size: int, *, limits: Limits, decode: bool) -> Facts:
     """Return what Pillow finds in an image of one of `SANDBOXED_FORMATS`; only to be called in the child process.
 
-    Args:
-        source: the file's contents, or the open file.
-        fmt: the format its signature names.
-        size: the file's length in bytes.
-        limits: what is accepted at all; the pixels are checked before anything is decoded.
-        decode: decode the first frame, so that a damaged file is rejected here.
-
-    Returns:
-        The facts, with width and height as displayed.
-
-    Raises:
-        InvalidRequest: it has too many pixels or cannot be decoded.
-        UnsupportedInput: the installed Pillow has no decoder for the format.
+    The pixels are checked before anything is decoded. With ``decode`` the first frame is, so that a damaged file is rejected here.
     """
     with decoding(), _open(source, fmt, limits) as image:
         orientation = int(image.getexif().get(_ORIENTATION, 1))
@@ -145,8 +118,6 @@ def probe_picture(source: bytes | IO[bytes], fmt: str, size: int, *, limits: Lim
             image.load()
     return Facts(
         format=fmt,
-        mime=f"image/{fmt}",
-        kind="image",
         size=size,
         end=size,
         width=width,
@@ -181,7 +152,7 @@ def plain_colours(picture: Picture) -> Picture:
     An ICC profile that still applies is kept in ``info["icc_profile"]``.
     """
     profile = picture.info.get("icc_profile")
-    if picture.mode.startswith("I") or picture.mode == "F":
+    if is_deep(picture):
         made = eight_bits(picture).convert("RGB")
     elif picture.mode in {"LA", "PA", "RGBa", "La"} or "transparency" in picture.info:
         made = picture.convert("RGBA")
@@ -207,9 +178,22 @@ def _from_cmyk(picture: Picture, profile: bytes | None) -> Picture:
     return picture.convert("RGB")
 
 
-def _has_alpha(picture: Picture) -> bool:
+def alpha_of(picture: Picture) -> Picture | None:
+    """Return the transparency of an image in any mode; None if it has none."""
+    if picture.mode not in {"RGBA", "LA", "PA", "RGBa", "La"} and "transparency" not in picture.info:
+        return None
+    return (picture if picture.mode == "RGBA" else picture.convert("RGBA")).getchannel("A")
+
+
+def is_transparent(picture: Picture) -> bool:
     """Return whether any pixel is not opaque."""
-    return picture.mode == "RGBA" and bool(picture.getchannel("A").histogram()[255] < picture.width * picture.height)
+    alpha = alpha_of(picture)
+    return alpha is not None and alpha.histogram()[255] < picture.width * picture.height
+
+
+def is_deep(picture: Picture) -> bool:
+    """Return whether an image has one channel of more than 8 bits."""
+    return picture.mode.startswith("I") or picture.mode == "F"
 
 
 def flatten(picture: Picture) -> Picture:
@@ -224,10 +208,10 @@ def flatten(picture: Picture) -> Picture:
 
 
 def encode_picture(picture: Picture, fmt: str, *, quality: int | None = None, lossless: bool = False) -> tuple[bytes, tuple[str, ...]]:
-    """Encode an image in one of `PILLOW_FORMATS`.
+    """Encode an upright image in any mode in one of `PILLOW_FORMATS`; its ICC profile is kept.
 
     Args:
-        picture: an upright image in any mode; its ICC profile is kept.
+        picture: the image.
         fmt: format name.
         quality: 0 to 100 on the encoder's own scale (jpeg, webp, avif).
         lossless: write WebP losslessly (PNG, BMP and TIFF always are).
@@ -243,12 +227,11 @@ def encode_picture(picture: Picture, fmt: str, *, quality: int | None = None, lo
 
 def _fitted(picture: Picture, fmt: str) -> tuple[Picture, tuple[str, ...]]:
     """Convert an image to a mode the format supports; return it with a sentence for each loss."""
-    deep = picture.mode.startswith("I") or picture.mode == "F"
-    warnings: tuple[str, ...] = ("16 bits per channel were reduced to 8",) if deep else ()
+    warnings: tuple[str, ...] = ("16 bits per channel were reduced to 8",) if is_deep(picture) else ()
     made = plain_colours(picture)
     profile = made.info.get("icc_profile")
     if fmt in {"jpeg", "bmp"} and made.mode == "RGBA":
-        if _has_alpha(made):
+        if is_transparent(made):
             warnings += (f"{fmt.upper()} does not support transparency: transparent pixels are now white",)
         made = flatten(made)
     elif fmt == "gif":  # Pillow's writer reduces the colours and builds the palette
@@ -276,15 +259,6 @@ def _options(picture: Picture, fmt: str, quality: int | None, lossless: bool) ->
     return options
 
 
-@attrs.frozen(kw_only=True)
-class Converted:
-    """An image in another format, with a sentence for each loss."""
-
-    data: bytes = attrs.field(repr=lambda d: f"<{len(d)} bytes>")
-    format: str
-    warnings: tuple[str, ...] = ()
-
-
 def is_plain(facts: Facts) -> bool:
     """Return whether an image can be sent byte for byte: structure checked, upright, still, 8 bits per channel, not CMYK or LAB.
 
@@ -297,8 +271,8 @@ def is_plain(facts: Facts) -> bool:
 
 
 def convert_picture(
-    data: bytes, formats: Sequence[str], *, max_bytes: int | None = None, limits: Limits | None = None, where: str = "$"
-) -> Converted:
+    data: bytes, formats: Sequence[str], *, max_bytes: int | None = None, where: str = "$"
+) -> tuple[bytes, str, tuple[str, ...]]:
     """Return an image as a still, upright one with 8 bits per channel, in one of the given formats.
 
     A file in none of the formats becomes the first one that supports its transparency. A file that already has one of the
@@ -309,28 +283,29 @@ def convert_picture(
         data: the file's contents.
         formats: allowed formats; if empty, PNG or the file's own format.
         max_bytes: maximum size of the result in bytes.
-        limits: what is accepted at all.
         where: JSON path of the image in the request.
 
+    Returns:
+        The image, its format, and a sentence for each loss.
+
     Raises:
-        InvalidRequest: it is not an image, or cannot be decoded.
         UnsupportedInput: none of the formats can be written, or none is small enough.
     """
-    facts = sniff(data, limits=limits, where=where)
+    facts = sniff(data, where=where)
     check_kind(facts, "image", where=where)
-    picture = open_picture(data, limits=limits, where=where, facts=facts)
-    deep = picture.mode.startswith("I") or picture.mode == "F" or facts.bits > 8
+    picture = open_picture(data, where=where, facts=facts)
+    deep = is_deep(picture) or facts.bits > 8
     with decoding(where):
         plain = plain_colours(picture)
     smallest = 0
-    for fmt, quality in _candidates(facts.format, formats, alpha=_has_alpha(plain)):
+    for fmt, quality in _candidates(facts.format, formats, alpha=is_transparent(plain)):
         with decoding(where):
             made, lost = encode_picture(plain, fmt, quality=quality, lossless=quality is None)
         warnings = (*(("16 bits per channel were reduced to 8",) if deep else ()), *lost)
         if (facts.frames or 1) > 1:
             warnings += (f"only the first of its {facts.frames} frames is used",)
         if max_bytes is None or len(made) <= max_bytes:
-            return Converted(data=made, format=fmt, warnings=warnings)
+            return made, fmt, warnings
         smallest = min(smallest or len(made), len(made))
     if smallest:
         text = f"the image has {smallest} bytes in the format the model accepts; the maximum is {max_bytes}."
@@ -351,19 +326,7 @@ def _candidates(own: str, formats: Sequence[str], *, alpha: bool) -> list[tuple[
 
 
 def transcode_picture(data: bytes, to_format: str, quality: int | None) -> tuple[bytes, list[str]]:
-    """Return an image, upright, in another format; an animation stays one if the format supports it.
-
-    Args:
-        data: the file's contents.
-        to_format: one of `PILLOW_FORMATS`.
-        quality: 0 to 100 on the encoder's own scale; None for the default.
-
-    Returns:
-        The encoded bytes, and a sentence for each loss.
-
-    Raises:
-        InvalidRequest: it is rejected by `sniff`, is not an image, or cannot be decoded.
-    """
+    """Return an image, upright, in another format, and a sentence for each loss; an animation stays one if the format supports it."""
     facts = sniff(data)
     check_kind(facts, "image")
     frames = facts.frames or 1
@@ -400,16 +363,9 @@ def salvage_picture(data: bytes, fmt: str) -> tuple[bytes, str, int | None, int]
 
     It is decoded twice, with what is missing filled in two ways: the rows that differ are those that are missing.
 
-    Args:
-        data: the file's contents.
-        fmt: one of `PILLOW_FORMATS`.
-
     Returns:
         The image, its format, how many of its rows are missing (None: unknown), and how many it has. A PNG that lacks nothing
         but correct checksums keeps its bytes.
-
-    Raises:
-        InvalidRequest: it has too many pixels, or nothing of it can be decoded.
     """
     from PIL import Image, ImageFile
 

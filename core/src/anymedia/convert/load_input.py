@@ -20,8 +20,8 @@ from ..errors import InvalidRequest, UnsupportedInput
 from ..files.names import AUDIO, PICTURES, VIDEO, suffix_for
 from ..media import FORMATS, Media
 from ..planning.types import InputForm
-from ..probe.probe import check_kind, open_plainly, sniff
-from ..probe.reader import Facts, Limits
+from ..probe.probe import A_MEDIUM, check_kind, open_plainly, sniff
+from ..probe.reader import Facts
 from ..requests import Mask
 from ..results import Warning
 from ..threads import in_thread
@@ -36,7 +36,6 @@ async def load(
     *,
     read: Read,
     source_size: tuple[int, int] | None = None,
-    limits: Limits | None = None,
     where: str = "$",
 ) -> LoadedMedia:
     """Return an input in the form the model accepts.
@@ -46,7 +45,6 @@ async def load(
         form: allowed formats (others are converted to the first), the model's limits, the mask format.
         read: returns the bytes of a path, a URL or data; called once.
         source_size: for a mask, the (width, height) in pixels of its source, which it must match.
-        limits: what is accepted at all.
         where: JSON path of the input, for errors.
 
     Raises:
@@ -56,13 +54,13 @@ async def load(
     if isinstance(item, Mask):
         if item.image is None:
             raise InvalidRequest("a mask without an image cannot be loaded")
-        return await _load_mask(await read(item.image), form, source_size, limits, where)
+        return await _load_mask(await read(item.image), form, source_size, where)
     name = _name(item)
     if item.size is not None and item.format is not None and item.format in form.formats:
         _check_bytes(item.size, form, name)  # before it is read; a file that is converted may become smaller
     data = await read(item)
     hint = "pcm" if item.format == "pcm" else None
-    facts = await in_thread(lambda: sniff(data, limits=limits, format_hint=hint, where=where))
+    facts = await in_thread(lambda: sniff(data, format_hint=hint, where=where))
     check_kind(facts, item.media, where=where)
     _check_facts(facts, form, name)
     if facts.end < facts.size:
@@ -129,8 +127,8 @@ async def _load_picture(data: bytes, facts: Facts, form: InputForm, name: str, w
     if _needs_child(facts):
         report, made = await run_on_bytes("picture", {"formats": formats, "max_bytes": form.max_bytes}, data)
         return _loaded(made, str(report["format"]), "image", facts, (*cut, *report["warnings"]))
-    done = await asyncio.to_thread(convert_picture, data, formats, max_bytes=form.max_bytes, where=where)
-    return _loaded(done.data, done.format, "image", facts, (*cut, *done.warnings))
+    made, fmt, lost = await asyncio.to_thread(convert_picture, data, formats, max_bytes=form.max_bytes, where=where)
+    return _loaded(made, fmt, "image", facts, (*cut, *lost))
 
 
 def _cut(facts: Facts) -> tuple[Warning, ...]:
@@ -154,26 +152,23 @@ async def _load_timed(data: bytes, facts: Facts, form: InputForm, name: str) -> 
     accepted = ", ".join(form.formats)
     if target is None or facts.format == "pcm":
         raise UnsupportedInput(f"{name} is {facts.format}; the model accepts {accepted}.", fix="Convert it.")
-    if importlib.util.find_spec("av") is None:
-        fix = "Convert it, or run: pip install av"
-        text = f"{name} is {facts.format}; the model accepts {accepted}. Converting it needs PyAV, which is not installed."
-        raise UnsupportedInput(text, fix=fix)
+    _need_av(f"{name} is {facts.format}; the model accepts {accepted}. Converting it", "Convert it, or run: pip install av")
     args = {"from": facts.format, "to": target, "quality": None, "pcm_rate": 0}
     report, made = await run_on_bytes("transcode", args, data, seconds=1800)
     _check_bytes(len(made), form, name)
     return _loaded(made, target, facts.kind, facts, (*_cut(facts), *report["warnings"]))
 
 
-async def _load_mask(data: bytes, form: InputForm, size: tuple[int, int] | None, limits: Limits | None, where: str) -> LoadedMedia:
+async def _load_mask(data: bytes, form: InputForm, size: tuple[int, int] | None, where: str) -> LoadedMedia:
     from ..answers.compare import mask_polarity
     from ..masks import MaskFormat, convert, read_mask
 
     warnings: tuple[Warning, ...] = ()
-    facts = await in_thread(lambda: sniff(data, limits=limits, where=where))
+    facts = await in_thread(lambda: sniff(data, where=where))
     check_kind(facts, "image", where=where)
     wanted: MaskFormat = form.mask_format or "white"  # type: ignore[assignment]
     if _needs_child(facts):
-        report, made = await run_on_bytes("mask", {"source_size": size, "form": wanted, "resize": False}, data)
+        report, made = await run_on_bytes("mask", {"source_size": size, "form": wanted}, data)
         width, height = int(report["width"]), int(report["height"])
     else:
         plane = await asyncio.to_thread(read_mask, data, size, where=where)
@@ -183,7 +178,9 @@ async def _load_mask(data: bytes, form: InputForm, size: tuple[int, int] | None,
     return LoadedMedia(data=made, mime="image/png", filename="mask.png", width=width, height=height, warnings=warnings)
 
 
-_ARTICLE = {"image": "an image", "video": "a video", "audio": "an audio file"}
+def _need_av(work: str, fix: str = "Run: pip install av") -> None:
+    if importlib.util.find_spec("av") is None:
+        raise UnsupportedInput(f"{work} needs PyAV, which is not installed.", fix=fix)
 
 
 @attrs.frozen(kw_only=True)
@@ -197,21 +194,13 @@ class Transcoded:
 def transcode(path: Path, to_format: str, *, quality: int | None = None, pcm_rate: int | None = None) -> Transcoded:
     """Write a file in another format, as a new file in the same directory (mode 0600); the original is kept. Blocks.
 
-    Images are written upright. Where the target does not support transparency, transparent pixels become white; animations
-    stay animations if the target supports them. Video and audio are processed in a child process; streams the target
-    supports are copied without loss.
-
     Args:
         path: any file that `sniff` accepts. A file that already has the format is returned unchanged.
         to_format: one of `formats.formats_available`.
         quality: 0 to 100 for pictures (default: visually lossless), the encoder's CRF for video.
         pcm_rate: sample rate in Hz, for raw 16-bit mono samples.
 
-    Returns:
-        The new file, with a warning for each loss.
-
     Raises:
-        InvalidRequest: rejected by `sniff`, or it cannot be decoded.
         UnsupportedInput: it cannot be converted to that format, or PyAV is not installed.
     """
     with open_plainly(path) as file:
@@ -231,11 +220,10 @@ def transcode(path: Path, to_format: str, *, quality: int | None = None, pcm_rat
 def _check_target(facts: Facts, to_format: str) -> None:
     allowed = {"image": PICTURES, "video": VIDEO | AUDIO, "audio": AUDIO}[facts.kind]
     if to_format not in allowed:
-        raise UnsupportedInput(
-            f"{_ARTICLE[facts.kind]} ({facts.format}) cannot be written as {to_format}", fix=f"Use one of: {', '.join(sorted(allowed))}."
-        )
-    if facts.kind != "image" and importlib.util.find_spec("av") is None:
-        raise UnsupportedInput(f"writing {to_format} needs PyAV, which is not installed.", fix="Run: pip install av")
+        fix = f"Use one of: {', '.join(sorted(allowed))}."
+        raise UnsupportedInput(f"{A_MEDIUM[facts.kind]} ({facts.format}) cannot be written as {to_format}", fix=fix)
+    if facts.kind != "image":
+        _need_av(f"writing {to_format}")
 
 
 def _new_file(path: Path, to_format: str) -> Path:
@@ -260,17 +248,11 @@ def _write(path: Path, target: Path, facts: Facts, to_format: str, quality: int 
 
 
 def last_frame(path: Path) -> bytes:
-    """Return the last frame of a video as PNG, upright. Blocks; a child process decodes the video.
-
-    Raises:
-        InvalidRequest: rejected by `sniff`, not a video, or it cannot be decoded.
-        UnsupportedInput: PyAV is not installed.
-    """
+    """Return the last frame of a video as PNG, upright. Blocks; a child process decodes the video."""
     with open_plainly(path) as source, tempfile.TemporaryFile() as sink:
         facts = sniff(source)
         check_kind(facts, "video")
-        if importlib.util.find_spec("av") is None:
-            raise UnsupportedInput("a video's last frame needs PyAV, which is not installed.", fix="Run: pip install av")
+        _need_av("a video's last frame")
         run_apart("last_frame", {"from": facts.format}, source, sink)
         sink.seek(0)
         return sink.read()

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, BinaryIO
@@ -49,7 +49,7 @@ def run_apart(work: str, args: Mapping[str, Any], source: IO[bytes], sink: IO[by
     """Run a task in a child process and wait for it (blocking).
 
     Args:
-        work: name of the task, a key of `_WORK`.
+        work: name of the task, see `_do`.
         args: its arguments, JSON-serializable and without secrets.
         source: an open regular file, the child's input.
         sink: an open, empty regular file for the child's output.
@@ -62,48 +62,28 @@ def run_apart(work: str, args: Mapping[str, Any], source: IO[bytes], sink: IO[by
         InvalidRequest: raised by the task, or it ran out of memory or time.
         UnsupportedInput: raised by the task.
     """
-    return _decoders().submit(_run, work, args, source, sink, seconds, _Child()).result()
+    return _decoders().submit(_Child().run, work, args, source, sink, seconds).result()
 
 
-async def run_apart_async(
-    work: str, args: Mapping[str, Any], source: IO[bytes], sink: IO[bytes], *, seconds: float = 300.0
-) -> dict[str, Any]:
-    """Run a task as `run_apart` does, without blocking; cancelling the caller kills the child."""
+async def run_on_bytes(work: str, args: Mapping[str, Any], data: bytes, *, seconds: float = 300.0) -> tuple[dict[str, Any], bytes]:
+    """Run a task on bytes as `run_apart` does, without blocking; cancelling the caller kills the child.
+
+    Returns:
+        The child's report and its output.
+    """
     child = _Child()
-    done = asyncio.wrap_future(_decoders().submit(_run, work, args, source, sink, seconds, child))
-    try:
-        return await asyncio.shield(done)
-    except asyncio.CancelledError:
-        child.kill()
-        await asyncio.wait([done])  # the thread uses the caller's files
-        done.exception()
-        raise
-
-
-class _Child:
-    """A child process that may be killed before it is started."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._is_unwanted = False
-
-    def start(self, *arguments: Any) -> subprocess.Popen[bytes]:
-        with self._lock:
-            if self._is_unwanted:
-                raise InvalidRequest(_TOO_MUCH)
-            self._process = _start(*arguments)
-            return self._process
-
-    def kill(self) -> None:
-        with self._lock:
-            self._is_unwanted = True
-            if self._process is not None:
-                self._process.kill()
-
-
-def _run(work: str, args: Mapping[str, Any], source: IO[bytes], sink: IO[bytes], seconds: float, child: _Child) -> dict[str, Any]:
-    return _finish(child.start(work, args, source, sink, seconds), seconds)
+    with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as sink:
+        source.write(data)
+        done = asyncio.wrap_future(_decoders().submit(child.run, work, args, source, sink, seconds))
+        try:
+            report = await asyncio.shield(done)
+        except asyncio.CancelledError:
+            child.kill()
+            await asyncio.wait([done])  # the thread uses the files
+            done.exception()
+            raise
+        sink.seek(0)
+        return report, sink.read()
 
 
 @functools.cache
@@ -116,27 +96,26 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_decoders.cache_clear)  # the parent's threads do not exist in a forked child
 
 
-async def run_on_bytes(work: str, args: Mapping[str, Any], data: bytes, *, seconds: float = 300.0) -> tuple[dict[str, Any], bytes]:
-    """Run a task on bytes.
+class _Child:
+    """A child process that may be killed before it is started."""
 
-    Args:
-        work: name of the task.
-        args: its arguments, JSON-serializable and without secrets.
-        data: the child's input.
-        seconds: wall time after which the child is killed.
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._is_unwanted = False
 
-    Returns:
-        The child's report and its output.
+    def run(self, work: str, args: Mapping[str, Any], source: IO[bytes], sink: IO[bytes], seconds: float) -> dict[str, Any]:
+        with self._lock:
+            if self._is_unwanted:
+                raise InvalidRequest(_TOO_MUCH)
+            self._process = _start(work, args, source, sink, seconds)
+        return _finish(self._process, seconds)
 
-    Raises:
-        InvalidRequest, UnsupportedInput: as `run_apart`.
-    """
-    with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as sink:
-        source.write(data)
-        source.seek(0)
-        report = await run_apart_async(work, args, source, sink, seconds=seconds)
-        sink.seek(0)
-        return report, sink.read()
+    def kill(self) -> None:
+        with self._lock:
+            self._is_unwanted = True
+            if self._process is not None:
+                self._process.kill()
 
 
 def _start(work: str, args: Mapping[str, Any], source: IO[bytes], sink: IO[bytes], seconds: float) -> subprocess.Popen[bytes]:
@@ -179,78 +158,40 @@ def _limit(seconds: int) -> None:
         import resource
     except ImportError:  # Windows: only the wall time is limited
         return
-    _, most = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY if most == resource.RLIM_INFINITY else min(_MEMORY, most), most))
-    _, most = resource.getrlimit(resource.RLIMIT_CPU)
     busy = seconds * max(1, os.cpu_count() or 1)
-    resource.setrlimit(resource.RLIMIT_CPU, (busy if most == resource.RLIM_INFINITY else min(busy, most), most))
-    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (_DISK if most == resource.RLIM_INFINITY else min(_DISK, most), most))
+    for what, wanted in ((resource.RLIMIT_AS, _MEMORY), (resource.RLIMIT_CPU, busy), (resource.RLIMIT_FSIZE, _DISK)):
+        _, most = resource.getrlimit(what)
+        resource.setrlimit(what, (wanted if most == resource.RLIM_INFINITY else min(wanted, most), most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _probe(source: BinaryIO, _: BinaryIO, args: Mapping[str, Any]) -> dict[str, Any]:
-    from .images import probe_picture
+def _do(work: str, source: BinaryIO, sink: BinaryIO, args: Mapping[str, Any]) -> dict[str, Any]:
+    """Carry out a task: write what it makes, and return the report."""
+    from .. import masks
+    from . import images, video
 
-    size = os.fstat(source.fileno()).st_size
-    return attrs.asdict(probe_picture(source, args["format"], size, limits=Limits(**args["limits"]), decode=True))
-
-
-def _picture(source: BinaryIO, sink: BinaryIO, args: Mapping[str, Any]) -> dict[str, Any]:
-    from .images import convert_picture
-
-    made = convert_picture(source.read(), args["formats"], max_bytes=args["max_bytes"])
-    sink.write(made.data)
-    return {"format": made.format, "warnings": made.warnings}
-
-
-def _mask(source: BinaryIO, sink: BinaryIO, args: Mapping[str, Any]) -> dict[str, Any]:
-    from ..masks import convert, read_mask
-
-    size = args["source_size"]
-    plane = read_mask(source.read(), None if size is None else (size[0], size[1]), resize=bool(args["resize"]))
-    sink.write(convert(plane, args["form"]))
-    return {"width": plane.width, "height": plane.height}
-
-
-def _transcode_picture(source: BinaryIO, sink: BinaryIO, args: Mapping[str, Any]) -> dict[str, Any]:
-    from .images import transcode_picture
-
-    data, warnings = transcode_picture(source.read(), args["to"], args["quality"])
+    match work:
+        case "probe":
+            size = os.fstat(source.fileno()).st_size
+            return attrs.asdict(images.probe_picture(source, args["format"], size, limits=Limits(**args["limits"]), decode=True))
+        case "picture":
+            data, fmt, warnings = images.convert_picture(source.read(), args["formats"], max_bytes=args["max_bytes"])
+            report: dict[str, Any] = {"format": fmt, "warnings": warnings}
+        case "mask":
+            plane = masks.read_mask(source.read(), args["source_size"] and tuple(args["source_size"]))
+            data, report = masks.convert(plane, args["form"]), {"width": plane.width, "height": plane.height}
+        case "transcode_picture":
+            data, lost = images.transcode_picture(source.read(), args["to"], args["quality"])
+            report = {"warnings": lost}
+        case "salvage":
+            data, fmt, missing, height = images.salvage_picture(source.read(), args["format"])
+            report = {"format": fmt, "missing": missing, "height": height}
+        case "transcode":
+            return {"warnings": video.transcode_stream(source, sink, args["from"], args["to"], args["quality"], args["pcm_rate"])}
+        case _:
+            data, report = video.last_frame_of(source, args["from"]), {}
     sink.write(data)
-    return {"warnings": warnings}
-
-
-def _salvage(source: BinaryIO, sink: BinaryIO, args: Mapping[str, Any]) -> dict[str, Any]:
-    from .images import salvage_picture
-
-    data, fmt, missing, height = salvage_picture(source.read(), args["format"])
-    sink.write(data)
-    return {"format": fmt, "missing": missing, "height": height}
-
-
-def _transcode(source: BinaryIO, sink: BinaryIO, args: Mapping[str, Any]) -> dict[str, Any]:
-    from .video import transcode_stream
-
-    return {"warnings": transcode_stream(source, sink, args["from"], args["to"], args["quality"], args["pcm_rate"])}
-
-
-def _last_frame(source: BinaryIO, sink: BinaryIO, args: Mapping[str, Any]) -> dict[str, Any]:
-    from .video import last_frame_of
-
-    sink.write(last_frame_of(source, args["from"]))
-    return {}
-
-
-_WORK: dict[str, Callable[[BinaryIO, BinaryIO, Mapping[str, Any]], dict[str, Any]]] = {
-    "probe": _probe,
-    "picture": _picture,
-    "mask": _mask,
-    "transcode": _transcode,
-    "salvage": _salvage,
-    "transcode_picture": _transcode_picture,
-    "last_frame": _last_frame,
-}
+    return report
 
 
 def main() -> None:
@@ -264,7 +205,7 @@ def main() -> None:
         os.dup2(nowhere.fileno(), 2)
     try:
         with os.fdopen(0, "rb") as source, os.fdopen(os.dup(1), "wb") as sink:
-            report = _WORK[work](source, sink, json.loads(args))
+            report = _do(work, source, sink, json.loads(args))
             sink.flush()
     except MediaError as error:
         report = {"error": error.code, **error.to_json()}
