@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anymedia.answers.envelopes import quote, read_error
-from anymedia.answers.errors import error_from, is_web_page, own_meaning
+from anymedia.answers.errors import error_from, own_meaning
 from anymedia.errors import (
     AuthenticationFailed,
     BackendError,
@@ -342,8 +342,8 @@ def test_answer_that_admits_an_error_is_one(answer: Any) -> None:
 
 
 def test_web_page_is_recognized() -> None:
-    assert is_web_page(b"\n<!DOCTYPE HTML>\n<html>")
-    assert not is_web_page(b'{"a": "<html>"}')
+    assert read_error(b"\n<!DOCTYPE HTML>\n<html>").form == "html"
+    assert read_error(b'{"a": "<html>"}').form == "json"
 
 
 def test_endless_and_deep_bodies_are_read_in_bounded_time() -> None:

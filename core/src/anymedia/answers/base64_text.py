@@ -13,8 +13,6 @@ from typing import Literal
 
 import attrs
 
-__all__ = ["HEAD", "Base64Text", "Text", "decode_base64", "format_of_head", "head_of_base64", "split_data_url"]
-
 Text = str | bytes | bytearray | memoryview
 
 #: The number of bytes that is enough to recognize any of the formats.

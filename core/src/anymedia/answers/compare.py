@@ -18,10 +18,6 @@ if TYPE_CHECKING:
 
     from ..masks import MaskPlane
 
-__all__ = [
-    "CHANGED_PART", "CHANGED_STEP", "changed_outside_mask", "differences", "lost_transparency", "mask_polarity", "other_count",
-]  # fmt: skip
-
 #: Seconds, and parts of the length, by which a video or sound may differ from what was asked without a warning.
 _SECONDS, _SECONDS_PART = 0.6, 0.02
 #: Part by which an aspect ratio may differ: edges are rounded to multiples of 16 by most models.

@@ -27,8 +27,6 @@ from ..probe.reader import Reader, TooManyParts
 from ..results import Warning
 from .base64_text import HEAD, format_of_head
 
-__all__ = ["Edit", "Repair", "find_repair", "repair_bytes", "repair_file", "sound_seconds"]
-
 _T = TypeVar("_T")
 
 

@@ -19,8 +19,6 @@ import attrs
 
 from ..redaction import clean_text
 
-__all__ = ["AnsweredError", "child", "documents", "is_object", "items_of", "quote", "read_error"]
-
 #: Characters of a provider's message that are kept, and of a code.
 _MESSAGE, _CODE = 1_000, 120
 #: The most bytes of a body that are read; an error is not longer.
@@ -29,21 +27,20 @@ _DEEPEST, _MOST_PARTS, _MOST_NODES = 8, 12, 1_000
 
 #: Keys that hold the words themselves, or another object with them; in the order in which they are quoted.
 _WORDS = (
-    "title", "error", "message", "msg", "error_message", "errorMessage", "error_msg", "error_description", "errorDescription",
-    "detail", "details", "errors", "description", "exception", "fault", "cause", "failure", "failure_reason", "failureReason",
-    "finishMessage", "finish_message", "blockReasonMessage", "block_reason_message", "rai_filtered_reason", "raiFilteredReason",
-    "raiMediaFilteredReasons", "rai_media_filtered_reasons", "refusal", "status_message", "statusMessage", "reason", "warnings",
+    "title", "error", "message", "msg", "error_message", "error_msg", "error_description", "detail", "details", "errors", "description",
+    "exception", "fault", "cause", "failure", "failure_reason", "finish_message", "block_reason_message", "rai_filtered_reason",
+    "rai_media_filtered_reasons", "refusal", "status_message", "reason", "warnings",
 )  # fmt: skip
 #: Keys below which an error may stand, too.
 _BELOW = (
-    "innererror", "inner_error", "innerError", "metadata", "raw", "body", "response", "candidates", "promptFeedback", "prompt_feedback",
-    "incomplete_details", "choices", "moderation_details", "data", "result", "output", "meta", "content", "base_resp", "response_metadata",
-    "field_violations", "violations", "last_error", "status_details", "node_errors", "artifacts", "predictions",
+    "inner_error", "metadata", "raw", "body", "response", "candidates", "prompt_feedback", "incomplete_details", "choices",
+    "moderation_details", "data", "result", "output", "meta", "content", "base_resp", "response_metadata", "field_violations",
+    "violations", "last_error", "status_details", "node_errors", "artifacts", "predictions",
 )  # fmt: skip
 #: Keys that hold a code, used as words where there are none.
 _CODES = (
-    "code", "type", "status", "error_type", "errorType", "error_code", "errorCode", "reason", "name", "finishReason", "finish_reason",
-    "blockReason", "block_reason", "moderation_stage", "title", "error",
+    "code", "type", "status", "error_type", "error_code", "reason", "name", "finish_reason", "block_reason", "moderation_stage", "title",
+    "error",
 )  # fmt: skip
 #: Keys of the items that are made, each of which may have been refused.
 _ITEMS = ("candidates", "choices", "data", "artifacts", "images", "predictions")
@@ -51,10 +48,10 @@ _ITEMS = ("candidates", "choices", "data", "artifacts", "images", "predictions")
 _ALIASES = {"err": "error", "odataerror": "error", "errmsg": "error_message", "faultstring": "message", "statusmsg": "status_message"}
 _ALIASES |= {"errcode": "error_code", "fault_code": "code", "usermessage": "message", "info": "description"}
 _ALIASES |= dict.fromkeys(("failreason", "failmsg"), "failure_reason")
-_NAMED = ("code", "error_code", "errorCode", "type", "error_type", "name", "param", "field", "moderation_stage")
-_FILTERS = ("content_filter_result", "content_filter_results", "contentFilterResults", "content_filter", "safetyRatings", "safety_ratings")
+_NAMED = ("code", "error_code", "type", "error_type", "name", "param", "field", "moderation_stage")
+_FILTERS = ("content_filter_result", "content_filter_results", "content_filter", "safety_ratings")
 #: A key's letters and digits -> the spelling that is looked for.
-_SPELLINGS = {"".join(c for c in key.lower() if c.isalnum()): key for key in reversed((*_WORDS, *_BELOW, *_CODES, *_NAMED))} | _ALIASES
+_SPELLINGS = {"".join(c for c in key.lower() if c.isalnum()): key for key in (*_WORDS, *_BELOW, *_CODES, *_NAMED, *_FILTERS)} | _ALIASES
 #: What stands around an answer, and what an event stream starts with.
 _AROUND, _EVENT = "\ufeff\0 \t\r\n", ("data:", "event:", "id:", "retry:", ":")
 _ENCODED = re.compile(r"[A-Za-z0-9+/_=-]{160,}")
@@ -169,25 +166,20 @@ def _of_object(body: Any) -> AnsweredError:
     body = _canonical(body)
     nodes = list(itertools.islice(_objects(body), _MOST_NODES))
     strings = {key: _first_code(nodes, key) for key in _NAMED}
-    codes = [_plain(value) for node in nodes for key in _CODES if (value := _code(child(node, key)))]
-    texts = [_text(child(node, key)) for node in nodes for key in _CODES]
+    codes = [_plain(value) for node in nodes for key in _CODES if (value := _code(_member(node, key)))]
+    texts = [_text(_member(node, key)) for node in nodes for key in _CODES]
     labels = [plain for text in texts if len(text) <= _CODE and (plain := _plain(text))]
-    codes += ["moderated" for node in nodes if "moderated" in _plain(_text(child(node, "status")))]
-    codes += ["refusal" for node in nodes if _text(child(node, "refusal"))]
+    codes += ["moderated" for node in nodes if "moderated" in _plain(_text(_member(node, "status")))]
+    codes += ["refusal" for node in nodes if _text(_member(node, "refusal"))]
     text = _words(body, 0, iter(range(_MOST_NODES)))
     whole = "" if text else _shown(_dumped(body))
     return AnsweredError(
         text=_shown(text) or (whole if _admits(body) else ""),
         whole=whole,
-        code=strings["code"]
-        or strings["error_code"]
-        or strings["errorCode"]
-        or _error_as_code(nodes)
-        or strings["name"]
-        or _status_name(nodes),
+        code=strings["code"] or strings["error_code"] or _error_as_code(nodes) or strings["name"] or _status_name(nodes),
         type=strings["error_type"] or strings["type"],
         param=strings["param"] or strings["field"],
-        status=next((found for node in nodes for key in ("code", "status", "status_code") if (found := _number(child(node, key)))), None),
+        status=next((found for node in nodes for key in ("code", "status", "status_code") if (found := _number(_member(node, key)))), None),
         codes=tuple(dict.fromkeys(codes)),
         labels=tuple(dict.fromkeys([*labels, *codes])),
         reasons=tuple(dict.fromkeys(reason for node in nodes for reason in _reasons(node))),
@@ -270,13 +262,19 @@ def _canonical(node: Any, depth: int = 0) -> Any:
         return node
     if isinstance(node, list):
         return [_canonical(item, depth + 1) for item in node]
-    if not isinstance(node, dict):
+    if not isinstance(node, Mapping):
         return node
     found = {key: _canonical(value, depth + 1) for key, value in node.items()}
     if isinstance(nodes := found.get("node_errors"), dict):  # by the numbers of a workflow's nodes
         found["node_errors"] = list(nodes.values())
     spelled = {_SPELLINGS.get(_plain(str(key)), key): value for key, value in found.items()}
     return spelled | {key: value for key, value in found.items() if key in spelled}
+
+
+def _member(node: Any, key: str) -> Any:
+    """Return a member of decoded JSON, which is spelled as here, or of an SDK's object, which may hold JSON that is not."""
+    found = child(node, key)
+    return found if isinstance(node, Mapping) else _canonical(found)
 
 
 def _json(text: str) -> Any:
@@ -306,7 +304,7 @@ def _objects(node: Any, depth: int = 0) -> Iterator[Any]:
     elif is_object(node):
         yield node
         for key in dict.fromkeys((*_WORDS, *_BELOW)):
-            if not isinstance(below := child(node, key), int | float | type(None)):
+            if not isinstance(below := _member(node, key), int | float | type(None)):
                 yield from _objects(below, depth + 1)
 
 
@@ -322,14 +320,14 @@ def _words(node: Any, depth: int, left: Iterator[int]) -> str:
     if not is_object(node):
         return ""
     parts = [
-        _words(below, depth + 1, left) or _by_field(below, depth + 1, left) for key in _WORDS if (below := child(node, key)) is not None
+        _words(below, depth + 1, left) or _by_field(below, depth + 1, left) for key in _WORDS if (below := _member(node, key)) is not None
     ]
-    parts += [_words(below, depth + 1, left) for key in _BELOW if _may_be_words(key, below := child(node, key))]
+    parts += [_words(below, depth + 1, left) for key in _BELOW if _may_be_words(key, below := _member(node, key))]
     if any(part and not _is_name(part) for part in parts):
         parts = [part for part in parts if not _is_name(part)]  # a code beside a message
     text = _joined(parts)
     if not text:
-        text = next((found for key in ("name", "blockReason", "block_reason") if (found := _text(child(node, key)))), "")
+        text = next((found for key in ("name", "block_reason") if (found := _text(_member(node, key)))), "")
     return _located(node, text)
 
 
@@ -357,7 +355,7 @@ def _by_field(node: Any, depth: int, left: Iterator[int]) -> str:
 
 def _located(node: Any, text: str) -> str:
     """Put the field before the words where the object says which one it is."""
-    where = items_of(child(node, "loc"))
+    where = items_of(_member(node, "loc"))
     if not text or where is None:
         return text
     path = ".".join(str(part) for part in where if part not in ("body", "query"))
@@ -384,30 +382,27 @@ def _admits(body: Any) -> bool:
     """Whether a body says by itself that it is an error."""
     if not is_object(body):
         return False
-    error, errors = child(body, "error"), child(body, "errors")
+    error, errors = _member(body, "error"), _member(body, "errors")
     if error not in (None, False, "", 0, [], {}) or (errors is not None and items_of(errors) != [] and errors not in ("", {}, ())):
         return True
-    if is_object(child(body, "fault")) or any(child(body, key) is False for key in ("success", "ok")):
+    if is_object(_member(body, "fault")) or any(_member(body, key) is False for key in ("success", "ok")):
         return True
-    state = {_plain(_text(child(body, key))) for key in ("status", "type", "object", "state", "task_status")}
+    state = {_plain(_text(_member(body, key))) for key in ("status", "type", "object", "state", "task_status")}
     if state & {"error", "failed", "failure", "rejected", "blocked"} or any("moderated" in one for one in state):
         return True
-    if any(_failed_number(child(body, key)) and _words(body, 0, iter(range(_MOST_NODES))) for key in ("code", "error_code")):
+    if any(_failed_number(_member(body, key)) and _words(body, 0, iter(range(_MOST_NODES))) for key in ("code", "error_code")):
         return True
-    if any(_admits(below) for key in ("output", "response", "response_metadata") if is_object(below := child(body, key))):
+    if any(_admits(_member(body, key)) for key in ("output", "response", "response_metadata", "prompt_feedback")):
         return True
-    if is_object(base := child(body, "base_resp")) and _failed_number(child(base, "status_code")):
+    if is_object(base := _member(body, "base_resp")) and _failed_number(_member(base, "status_code")):
         return True
-    refusal_keys = ("raiFilteredReason", "rai_filtered_reason", "refusal", "blockReason", "block_reason")
-    if any(_text(child(body, key)) for key in refusal_keys) or _finished_badly(body):
+    if any(_text(_member(body, key)) for key in ("rai_filtered_reason", "refusal", "block_reason")) or _finished_badly(body):
         return True
-    if any(_admits(below) for key in ("promptFeedback", "prompt_feedback") if (below := child(body, key)) is not None):
+    code = _code(_member(body, "code"))
+    if code and _text(_member(body, "message")) and not _plain(code).startswith(("success", "ok")):
         return True
-    code = _code(child(body, "code"))
-    if code and _text(child(body, "message")) and not _plain(code).startswith(("success", "ok")):
-        return True
-    items = [item for key in _ITEMS for item in _listed(child(body, key)) if is_object(item)]
-    return any(_finished_badly(item) or _text(child(child(item, "message"), "refusal")) for item in items)
+    items = [item for key in _ITEMS for item in _listed(_member(body, key)) if is_object(item)]
+    return any(_finished_badly(item) or _text(_member(_member(item, "message"), "refusal")) for item in items)
 
 
 def _failed_number(value: Any) -> bool:
@@ -418,23 +413,23 @@ def _failed_number(value: Any) -> bool:
 
 
 def _finished_badly(body: Any) -> bool:
-    reason = _plain(_code(child(body, "finishReason")) or _code(child(body, "finish_reason")))
+    reason = _plain(_code(_member(body, "finish_reason")))
     return any(word in reason for word in ("safety", "filter", "prohibited", "recitation", "blocklist", "spii", "refus", "imageother"))
 
 
 def _status_name(nodes: list[Any]) -> str:
     """Return a status that is a name in capitals (``INVALID_ARGUMENT``)."""
-    return next((found for node in nodes if (found := _code(child(node, "status"))).isupper()), "")
+    return next((found for node in nodes if (found := _code(_member(node, "status"))).isupper()), "")
 
 
 def _error_as_code(nodes: list[Any]) -> str:
     """Return ``error`` where it is a code in a text (``{"error": "invalid_request", "message": ...}``)."""
-    found = (_text(child(node, "error")) for node in nodes)
+    found = (_text(_member(node, "error")) for node in nodes)
     return next((clean_text(text, _CODE) for text in found if "_" in text and _CODE_LIKE.fullmatch(text)), "")
 
 
 def _first_code(nodes: list[Any], key: str) -> str:
-    return next((clean_text(found, _CODE) for node in nodes if (found := _code(child(node, key)))), "")
+    return next((clean_text(found, _CODE) for node in nodes if (found := _code(_member(node, key)))), "")
 
 
 def _code(value: Any) -> str:
@@ -461,7 +456,7 @@ def _number(value: Any) -> int | None:
 def _reasons(node: Any) -> Iterator[str]:
     """Yield the names of the filters that matched."""
     for key in _FILTERS:
-        for results in _listed(child(node, key)):
+        for results in _listed(_member(node, key)):
             if isinstance(results, Mapping):
                 own = _text(results.get("category"))
                 if own and (results.get("blocked") is True or results.get("filtered") is True):
@@ -470,7 +465,7 @@ def _reasons(node: Any) -> Iterator[str]:
                     if isinstance(found, Mapping) and (found.get("filtered") is True or found.get("detected") is True):
                         yield clean_text(name, _CODE)
     for key in ("categories", "reasons", "violations"):
-        yield from (clean_text(found, _CODE) for found in _listed(child(node, key)) if isinstance(found, str))
+        yield from (clean_text(found, _CODE) for found in _listed(_member(node, key)) if isinstance(found, str))
 
 
 def _listed(value: Any) -> list[Any]:

@@ -34,8 +34,6 @@ from ..media import without_query
 from ..redaction import clean_text
 from .envelopes import AnsweredError, read_error
 
-__all__ = ["ErrorKind", "ErrorTable", "classify", "error_from", "error_of_class", "is_web_page", "own_meaning"]
-
 ErrorKind = Literal[
     "content", "region", "verification", "billing", "rate", "auth", "overload", "model", "turn", "address", "invalid", "redirect", "broken"
 ]
@@ -188,11 +186,6 @@ def _by_number(error: AnsweredError, number: int | None) -> ErrorKind:
     if number is None or number >= 500:
         return "broken"
     return "model" if error.param == "model" else "invalid"
-
-
-def is_web_page(body: bytes | str) -> bool:
-    """Whether an answer is an HTML page, which no API sends: the address is that of a web page, or a proxy answered."""
-    return read_error(body[:8192]).form == "html"
 
 
 def error_from(

@@ -26,21 +26,6 @@ from ..results import ContinuationData, Piece, Warning
 from .base64_text import HEAD, Base64Text, decode_base64, format_of_head, head_of_base64, split_data_url
 from .envelopes import child, documents, is_object, items_of, read_error
 
-__all__ = [
-    "USUAL_PLACES",
-    "ExtractedMedia",
-    "FoundMedia",
-    "ImagesAnswer",
-    "Unreadable",
-    "decode_images",
-    "encode_link",
-    "extract_media",
-    "is_absolute_link",
-    "is_relative_link",
-    "resolve_link",
-    "scheme_of",
-]
-
 #: Where services, gateways and wrappers put media; searched in this order where the plugin's own places hold nothing.
 USUAL_PLACES: tuple[str, ...] = (
     "data[]",
