@@ -23,51 +23,6 @@ import attrs
 
 from .records import frozen
 
-__all__ = [
-    "Argument",
-    "AuthenticationFailed",
-    "BackendError",
-    "BackendTimeout",
-    "BackendUnavailable",
-    "BadBackendResponse",
-    "BudgetExceeded",
-    "Charged",
-    "ContentRefused",
-    "Delivery",
-    "DuplicateBackend",
-    "Fix",
-    "FixAction",
-    "FixText",
-    "InvalidRequest",
-    "JobCancelled",
-    "JobNotFound",
-    "MediaError",
-    "ModelRetired",
-    "NoBackendAvailable",
-    "NotApproved",
-    "OutputMismatch",
-    "PluginContractError",
-    "PluginError",
-    "PluginLoadError",
-    "Problem",
-    "QuotaExceeded",
-    "RateLimited",
-    "Reason",
-    "RequestError",
-    "RunKeyConflict",
-    "SettingsError",
-    "SubmissionUnknown",
-    "UnknownBackend",
-    "UnknownContinuation",
-    "UnknownJob",
-    "UnknownModel",
-    "UnsupportedInput",
-    "UnsupportedOperation",
-    "did_you_mean",
-    "nearest_name",
-    "shown",
-]
-
 Charged = Literal["no", "yes", "unknown"]
 Delivery = Literal["not_sent", "refused", "unknown"]
 

@@ -21,7 +21,7 @@ from typing import Any
 import attrs
 import msgspec
 
-from ..media import mime_of
+from ..media import FORMATS
 from ..results import ContinuationData, Piece, Warning
 from .base64_text import HEAD, Base64Text, decode_base64, format_of_head, head_of_base64, split_data_url
 from .envelopes import child, documents, is_object, items_of, read_error
@@ -76,6 +76,8 @@ _MIME_KEYS = ("mime_type", "mimeType", "media_type", "mediaType", "content_type"
 _TEXT_KEYS = ("revised_prompt", "revisedPrompt", "enhanced_prompt", "caption")
 _GENERIC = {"", "application/octet-stream", "binary/octet-stream", "application/unknown", "application/x-binary", "text/plain"}
 _GENERIC |= {"application/json", "text/html", "image/*", "video/*", "audio/*", "image", "video", "audio", "*/*"}
+#: Format name -> mime type, those included that no model takes.
+_MIMES = FORMATS | {"aiff": "audio/aiff", "heic": "image/heic", "jpg": "image/jpeg"}
 #: Media in a text: an image of Markdown or HTML, or a data URL as it stands.
 _IN_TEXT = re.compile(
     r"!\[[^\]]{0,500}\]\(\s*<?(?P<link>data:[^)>\s]+|https?://[^)>\s]+|/[^)>\s]+)"
@@ -164,26 +166,20 @@ def extract_media(answer: Any, places: Iterable[str] = (), *, base_url: str = ""
     """
     if isinstance(answer, bytes | bytearray | memoryview):
         answer, usual = bytes(answer), True
-    best: _Search | None = None
-    seen: set[str] = set()
-    for place in (*places, *(USUAL_PLACES if usual else ())):
-        path = place.replace("[]", "")
-        if path in seen:
-            continue
-        seen.add(path)
+    found = [_Search(base_url)]
+    for path in dict.fromkeys(place.replace("[]", "") for place in (*places, *(USUAL_PLACES if usual else ()))):
         search = _Search(base_url)
         for node, where, thought in _nodes(answer, path.split("."), "$", thought=False):
             search.slot(node, where, thought=thought)
         if search.items:
             return _with_remark(search.result(), answer)
-        if best is None or (not best.has_remarks and search.has_remarks):
-            best = search
+        found.append(search)
     if usual:
         search = _Search(base_url)
         search.anywhere(answer)
         if search.items:
             return search.result()
-    return best.result() if best is not None else ExtractedMedia()
+    return max(found, key=lambda search: bool(search.warnings or search.unreadable)).result()
 
 
 def _with_remark(found: ExtractedMedia, answer: Any) -> ExtractedMedia:
@@ -216,12 +212,6 @@ def _is_thought(node: Any) -> bool:
     return is_object(node) and (child(node, "thought") is True or child(node, "type") == "thought")
 
 
-def _mime_of(name: str | None) -> str | None:
-    if name is None:
-        return None
-    return {"aiff": "audio/aiff", "heic": "image/heic"}.get(name) or mime_of(name)
-
-
 class _Search:
     """What one place holds."""
 
@@ -231,11 +221,6 @@ class _Search:
         self.warnings: list[Warning] = []
         self.unreadable: list[Unreadable] = []
         self.refusals: list[str] = []
-
-    @property
-    def has_remarks(self) -> bool:
-        """Whether there is anything to report, if no media."""
-        return bool(self.warnings or self.unreadable)
 
     def result(self) -> ExtractedMedia:
         """Return it, without the drafts where there is a final version."""
@@ -255,7 +240,7 @@ class _Search:
 
     def anywhere(self, answer: Any) -> None:
         """Take whatever shows by itself that it is media, at places that no one has named; what repeats an input is left out."""
-        nodes: list[tuple[Any, str, _Context]] = [(answer, "$", _Context(item=answer, thought=False))]
+        nodes = [(answer, "$", FoundMedia(item=answer))]
         for node, where, context in itertools.islice(_below(nodes), _MOST_NODES):
             if isinstance(node, str | bytes | bytearray | memoryview):
                 start = node[:_LONGEST_START].strip() if isinstance(node, str) else node[:_LONGEST_START]
@@ -269,8 +254,7 @@ class _Search:
     def slot(self, node: Any, where: str, *, thought: bool) -> None:
         """Read one place where a piece of media may stand, and report where it does not."""
         before = len(self.items), len(self.warnings)
-        thought = thought or _is_thought(node)
-        empty = self._read(node, where, _Context(item=node, thought=thought), 0)
+        empty = self._read(node, where, FoundMedia(item=node, thought=thought), 0)
         if (len(self.items), len(self.warnings)) != before:
             return
         error = read_error(node) if is_object(node) else None
@@ -281,8 +265,11 @@ class _Search:
         elif node is None or empty or (isinstance(node, Mapping) and not node):
             self.warnings.append(Warning("item_missing", f"one of the items in the answer is empty ({where})"))
 
-    def _read(self, node: Any, where: str, context: _Context, depth: int) -> bool:
-        """Take what stands at a node; return whether a key for media is there and holds nothing."""
+    def _read(self, node: Any, where: str, context: FoundMedia, depth: int) -> bool:
+        """Take what stands at a node; return whether a key for media is there and holds nothing.
+
+        ``context`` is what the objects around it say about it.
+        """
         if isinstance(node, str | bytes | bytearray | memoryview):
             self._value(node, where, context, link=False)
             return False
@@ -295,7 +282,7 @@ class _Search:
             return False
         if not is_object(node) or depth > _DEEPEST:
             return False
-        context = context.inside(node)
+        context = _inside(context, node)
         empty = False
         for keys, link in ((_DATA_KEYS, False), (_LINK_KEYS, True), (_HOLDERS, False)):
             for key in keys:
@@ -311,7 +298,7 @@ class _Search:
                 empty = empty or (keys is not _HOLDERS and isinstance(node, Mapping) and key in node)
         return empty
 
-    def _value(self, value: Any, where: str, context: _Context, *, link: bool) -> None:
+    def _value(self, value: Any, where: str, context: FoundMedia, *, link: bool) -> None:
         """Take a text or bytes as what they look like, whatever the key suggests."""
         if not isinstance(value, str):
             self._bytes(value, where, context)
@@ -334,7 +321,7 @@ class _Search:
         elif not link and where.rpartition(".")[2] in _DATA_KEYS:
             self._encoded(found, where, context)
 
-    def _bytes(self, value: bytes | bytearray | memoryview, where: str, context: _Context) -> None:
+    def _bytes(self, value: bytes | bytearray | memoryview, where: str, context: FoundMedia) -> None:
         """Take bytes as the media, unless they are base64 that an SDK left as it was; a memoryview is unread JSON."""
         if isinstance(value, memoryview):
             self._unread(value, where, context)
@@ -344,7 +331,7 @@ class _Search:
         elif len(value) and value != b"null":
             self._add(value if isinstance(value, bytes) else bytes(value), None, context, where)
 
-    def _unread(self, value: memoryview, where: str, context: _Context) -> None:
+    def _unread(self, value: memoryview, where: str, context: FoundMedia) -> None:
         if bytes(value[:1]) != b'"':
             return  # null, a number or an object: no media
         start = bytes(value[1:_LONGEST_START])
@@ -353,7 +340,7 @@ class _Search:
         elif len(value) > 2:
             self._encoded(split_data_url(value), where, context)
 
-    def _encoded(self, found: Base64Text, where: str, context: _Context) -> None:
+    def _encoded(self, found: Base64Text, where: str, context: FoundMedia) -> None:
         try:
             data = decode_base64(found)
         except ValueError as error:
@@ -364,18 +351,16 @@ class _Search:
         if data:
             self._add(data, found.mime, context, where)
 
-    def _add(self, data: bytes, claim: str | None, context: _Context, where: str) -> None:
-        mime = _mime_of(format_of_head(memoryview(data))) or _usable(claim) or context.mime
-        self.items.append(FoundMedia(data=data, mime=mime, text=context.text, place=where, thought=context.thought, item=context.item))
+    def _add(self, data: bytes, claim: str | None, context: FoundMedia, where: str) -> None:
+        mime = _MIMES.get(format_of_head(memoryview(data)) or "") or _usable(claim) or context.mime
+        self.items.append(attrs.evolve(context, data=data, mime=mime, place=where))
 
-    def _link(self, url: str, where: str, context: _Context) -> None:
+    def _link(self, url: str, where: str, context: FoundMedia) -> None:
         whole = resolve_link(url, self._base_url)
         if not is_absolute_link(whole):
             self.warnings.append(Warning("link_unsupported", f"one of the items is a relative link without an address ({where})"))
             return
-        self.items.append(
-            FoundMedia(url=whole, mime=context.mime, text=context.text, place=where, thought=context.thought, item=context.item)
-        )
+        self.items.append(attrs.evolve(context, url=whole, place=where))
 
 
 def _shows_media(start: str | bytes | bytearray | memoryview) -> bool:
@@ -388,14 +373,14 @@ def _shows_media(start: str | bytes | bytearray | memoryview) -> bool:
     return format_of_head(head_of_base64(split_data_url(start).payload)) is not None
 
 
-def _below(nodes: list[tuple[Any, str, _Context]]) -> Iterator[tuple[Any, str, _Context]]:
+def _below(nodes: list[tuple[Any, str, FoundMedia]]) -> Iterator[tuple[Any, str, FoundMedia]]:
     """Yield nodes and all that is below them, level by level, without what names an input."""
     for node, where, context in nodes:  # the list grows
         yield node, where, context
         if _bytes_of(node) is None and (listed := items_of(node)) is not None:
             nodes += [(item, f"{where}[{index}]", context) for index, item in enumerate(listed)]
         elif isinstance(node, Mapping):
-            inside = attrs.evolve(context.inside(node), item=node)
+            inside = attrs.evolve(_inside(context, node), item=node)
             nodes += [(value, f"{where}.{key}", inside) for key, value in node.items() if not _INPUT.search(str(key))]
 
 
@@ -422,19 +407,11 @@ def _json_in(text: str) -> Any:
 _LONGEST_START = 8193
 
 
-@attrs.frozen(kw_only=True)
-class _Context:
-    """What the objects around a value say about it."""
-
-    item: Any
-    thought: bool
-    mime: str | None = None
-    text: str | None = None
-
-    def inside(self, node: Any) -> _Context:
-        mime = next((found for key in _MIME_KEYS if (found := _usable(child(node, key))) is not None), None)
-        text = next((found for key in _TEXT_KEYS if isinstance(found := child(node, key), str) and found), None)
-        return attrs.evolve(self, mime=mime or self.mime, text=text or self.text, thought=self.thought or _is_thought(node))
+def _inside(context: FoundMedia, node: Any) -> FoundMedia:
+    """Return the context of what stands in an object."""
+    mime = next((found for key in _MIME_KEYS if (found := _usable(child(node, key))) is not None), context.mime)
+    text = next((found for key in _TEXT_KEYS if isinstance(found := child(node, key), str) and found), context.text)
+    return attrs.evolve(context, mime=mime, text=text, thought=context.thought or _is_thought(node))
 
 
 def _usable(claim: Any) -> str | None:
@@ -445,12 +422,7 @@ def _usable(claim: Any) -> str | None:
     name = value.strip().lower()
     if name.partition(";")[0] in _GENERIC:
         return None
-    if "/" in name:
-        return name
-    try:
-        return mime_of({"jpg": "jpeg"}.get(name, name))
-    except KeyError:
-        return None
+    return name if "/" in name else _MIMES.get(name)
 
 
 class _Image(msgspec.Struct):

@@ -5,12 +5,13 @@ The demuxer is chosen by the format `sniff` found and reads an open file, so tha
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any, BinaryIO
 
-from ..errors import InvalidRequest, UnsupportedInput
+from ..errors import InvalidRequest
 from ..probe.reader import Limits
 
 _DEMUXERS = {"mp4": "mov", "mov": "mov", "m4a": "mov", "webm": "matroska", "ogg": "ogg", "opus": "ogg", "pcm": "s16le"}
@@ -34,24 +35,13 @@ _CRF = {"libx264": 16, "libvpx-vp9": 24}
 _BIT_RATE = {"libmp3lame": 192_000, "aac": 192_000, "libopus": 128_000}
 
 
-def need_av() -> Any:
-    """Return the PyAV module.
-
-    Raises:
-        UnsupportedInput: PyAV is not installed.
-    """
-    try:
-        import av
-    except ImportError:
-        raise UnsupportedInput("processing video and audio needs PyAV, which is not installed", fix="Run: pip install av") from None
-    return av
-
-
 def _open(source: BinaryIO, fmt: str, pcm_rate: int) -> Any:
+    import av
+
     options = {"protocol_whitelist": "file,pipe"}
     if fmt == "pcm":
         options |= {"sample_rate": str(pcm_rate), "ch_layout": "mono"}
-    file = need_av().open(source, "r", format=_DEMUXERS.get(fmt, fmt), options=options)
+    file: Any = av.open(source, "r", format=_DEMUXERS.get(fmt, fmt), options=options)
     try:
         for stream in file.streams.video:
             _bound(stream.codec_context)
@@ -70,75 +60,52 @@ def _bound(context: Any) -> None:
 
 
 def transcode_stream(source: BinaryIO, sink: BinaryIO, from_format: str, to_format: str, quality: int | None, pcm_rate: int) -> list[str]:
-    """Write video or audio in another format.
+    """Write video or audio in another format; return a sentence for each loss.
 
-    Streams whose codec the target supports are copied without loss; others are re-encoded.
-
-    Args:
-        source: an open file.
-        sink: an open, empty file for the result.
-        from_format: the source's format.
-        to_format: the target format.
-        quality: the video encoder's CRF; None for the default.
-        pcm_rate: sample rate in Hz of raw samples.
-
-    Returns:
-        A sentence for each loss.
-
-    Raises:
-        InvalidRequest: it cannot be decoded, or has no stream the target supports.
-        UnsupportedInput: PyAV is not installed.
+    Streams whose codec the target supports are copied without loss; others are re-encoded. ``quality`` is the video encoder's CRF
+    (None: the default), ``pcm_rate`` the sample rate in Hz of raw samples.
     """
-    av = need_av()
+    import av
+
+    warnings: list[str] = []
     try:
         with _open(source, from_format, pcm_rate) as before:
             container = (VIDEO_TARGETS.get(to_format) or AUDIO_TARGETS[to_format])[0]
             with av.open(sink, "w", format=container) as after:
-                return _Transcoding(av, before, after, to_format, quality).run()
+                streams = _streams(before, after, to_format, quality, warnings)
+                if not streams:
+                    raise InvalidRequest(f"it has no stream that {to_format} supports")
+                workers = {stream.index: worker for stream, worker in streams}
+                for packet in before.demux([stream for stream, _ in streams]):
+                    for made in workers[packet.stream.index].feed(packet):
+                        after.mux(made)
+                for worker in workers.values():
+                    for made in worker.finish():
+                        after.mux(made)
     except av.FFmpegError as error:
         raise InvalidRequest(f"it is damaged or cannot be converted to {to_format} ({type(error).__name__})") from None
+    return warnings
 
 
-class _Transcoding:
-    def __init__(self, av: Any, before: Any, after: Any, to_format: str, quality: int | None) -> None:
-        self.av, self.before, self.after = av, before, after
-        self.to_format, self.quality = to_format, quality
-        self.warnings: list[str] = []
-
-    def run(self) -> list[str]:
-        streams = self._streams()
-        if not streams:
-            raise InvalidRequest(f"it has no stream that {self.to_format} supports")
-        for packet in self.before.demux([s for s, _ in streams]):
-            worker = next(w for s, w in streams if s.index == packet.stream.index)
-            for made in worker.feed(packet):
-                self.after.mux(made)
-        for _, worker in streams:
-            for made in worker.finish():
-                self.after.mux(made)
-        return self.warnings
-
-    def _streams(self) -> list[tuple[Any, _Copy | _Encode]]:
-        found: list[tuple[Any, _Copy | _Encode]] = []
-        video, audio = self.before.streams.video[:1], self.before.streams.audio[:1]
-        if self.to_format in AUDIO_TARGETS:
-            if video:
-                self.warnings.append("only the audio of the video was kept")
-            _, codec = AUDIO_TARGETS[self.to_format]
-            return [(audio[0], _Sound(self.av, self.after, audio[0], codec))] if audio else []
-        _, video_codec, audio_codec, copied = VIDEO_TARGETS[self.to_format]
-        for stream in video:
-            if stream.codec_context.name in copied:
-                found.append((stream, _Copy(self.after, stream)))
-            else:
-                found.append((stream, _Picture(self.av, self.after, stream, video_codec, self.quality)))
-                self.warnings.append(f"the video was re-encoded ({stream.codec_context.name} to {self.to_format})")
-        for stream in audio:
-            if stream.codec_context.name in copied:
-                found.append((stream, _Copy(self.after, stream)))
-            else:
-                found.append((stream, _Sound(self.av, self.after, stream, audio_codec)))
-        return found if video else []
+def _streams(before: Any, after: Any, to_format: str, quality: int | None, warnings: list[str]) -> list[tuple[Any, _Copy | _Encode]]:
+    """Return the streams to convert, each with what does it; add the losses to ``warnings``."""
+    video, audio = before.streams.video[:1], before.streams.audio[:1]
+    if to_format in AUDIO_TARGETS:
+        if video:
+            warnings.append("only the audio of the video was kept")
+        return [(stream, _Sound(after, stream, AUDIO_TARGETS[to_format][1])) for stream in audio]
+    _, video_codec, audio_codec, copied = VIDEO_TARGETS[to_format]
+    found: list[tuple[Any, _Copy | _Encode]] = []
+    for stream in (*video, *audio) if video else ():
+        name = stream.codec_context.name
+        if name in copied:
+            found.append((stream, _Copy(after, stream)))
+        elif stream.type == "audio":
+            found.append((stream, _Sound(after, stream, audio_codec)))
+        else:
+            found.append((stream, _Picture(after, stream, video_codec, quality)))
+            warnings.append(f"the video was re-encoded ({name} to {to_format})")
+    return found
 
 
 class _Copy:
@@ -173,17 +140,16 @@ class _Encode:
 
 
 class _Picture(_Encode):
-    def __init__(self, av: Any, after: Any, stream: Any, codec: str, quality: int | None) -> None:
+    def __init__(self, after: Any, stream: Any, codec: str, quality: int | None) -> None:
         rate = stream.average_rate or stream.guessed_rate or Fraction(24)
         options = {"crf": str(_CRF[codec] if quality is None else quality)}
         options |= {"preset": "medium"} if codec == "libx264" else {"b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"}
-        self.av, self.after, self.codec, self.rate, self.options = av, after, codec, rate, options
+        self.after, self.codec, self.rate, self.options = after, codec, rate, options
         self.target: Any = None
-        self.graph: Any = None
         self.base = stream.time_base
 
     def frame(self, frame: Any) -> Iterator[Any]:
-        frame = _upright(self.av, frame)
+        frame = _upright(frame)
         if self.target is None:
             self.target = self.after.add_stream(self.codec, rate=self.rate, options=self.options)
             self.target.width, self.target.height = frame.width + frame.width % 2, frame.height + frame.height % 2
@@ -198,11 +164,15 @@ class _Picture(_Encode):
 
 
 class _Sound(_Encode):
-    def __init__(self, av: Any, after: Any, stream: Any, codec: str) -> None:
+    def __init__(self, after: Any, stream: Any, codec: str) -> None:
+        import av
+
         encoder = av.codec.Codec(codec, "w")
         context = stream.codec_context
         rates = encoder.audio_rates or []
-        rate = context.sample_rate if not rates or context.sample_rate in rates else _nearest(rates, context.sample_rate)
+        rate = context.sample_rate
+        if rates and rate not in rates:  # the next higher one, or the highest
+            rate = min((r for r in rates if r >= rate), default=max(rates))
         layout = "mono" if context.layout.nb_channels == 1 else "stereo"
         formats = [f.name for f in encoder.audio_formats or []]
         sample = formats[0] if formats else "s16"
@@ -224,13 +194,10 @@ class _Sound(_Encode):
         yield from super().finish()
 
 
-def _nearest(rates: list[int], wanted: int) -> int:
-    """Return the next higher sample rate, or the highest."""
-    return min((r for r in rates if r >= wanted), default=max(rates))
-
-
-def _upright(av: Any, frame: Any) -> Any:
+def _upright(frame: Any) -> Any:
     """Rotate a frame by its display matrix (``rotation``: degrees counterclockwise)."""
+    import av
+
     turns = round(frame.rotation / 90) % 4
     if not turns:
         return frame
@@ -249,45 +216,36 @@ def _upright(av: Any, frame: Any) -> Any:
 
 
 def last_frame_of(source: BinaryIO, from_format: str) -> bytes:
-    """Return the last frame of a video as PNG, upright.
+    """Return the last frame of a video as PNG, upright."""
+    import av
 
-    Args:
-        source: an open file.
-        from_format: its format.
-
-    Raises:
-        InvalidRequest: no frame can be decoded.
-        UnsupportedInput: PyAV is not installed.
-    """
-    av = need_av()
     try:
         with _open(source, from_format, 24_000) as file:
             if not file.streams.video:
                 raise InvalidRequest("it has no video stream")
             stream = file.streams.video[0]
             stream.thread_type = "AUTO"
-            last = _decode_last(av, file, stream)
+            last = _decode_last(file, stream)
             if last is None:
                 raise InvalidRequest("no frame of it can be decoded")
             out = io.BytesIO()
-            _upright(av, last).to_image().save(out, "PNG")
+            _upright(last).to_image().save(out, "PNG")
             return out.getvalue()
     except av.FFmpegError as error:
         raise InvalidRequest(f"it is damaged: it cannot be decoded ({type(error).__name__})") from None
 
 
-def _decode_last(av: Any, file: Any, stream: Any) -> Any:
+def _decode_last(file: Any, stream: Any) -> Any:
     """Decode from the last key frame, or from the start if seeking finds no frame."""
-    last = None
+    import av
+
     if file.duration:
-        try:
+        with contextlib.suppress(av.FFmpegError):
             file.seek(file.duration, backward=True, any_frame=False)
-            last = _drain(file, stream)
-        except av.FFmpegError:
-            last = None
-        if last is None:
-            file.seek(0)
-    return last if last is not None else _drain(file, stream)
+            if (last := _drain(file, stream)) is not None:
+                return last
+        file.seek(0)
+    return _drain(file, stream)
 
 
 def _drain(file: Any, stream: Any) -> Any:

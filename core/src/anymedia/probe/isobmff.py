@@ -133,25 +133,15 @@ class _Movie:
 
     def __init__(self, reader: Reader, movie: Box, moofs: list[Box]) -> None:
         self.reader = reader
-        self.tracks: list[_Track] = []
-        self.seconds = 0.0
-        defaults: dict[int, int] = {}
-        scale = 0
-        for box in self._inside(movie):
-            if box.kind == b"mvhd":
-                scale, duration = self._times(box)
-                self.seconds = max(self.seconds, duration / scale if scale else 0.0)
-            elif box.kind == b"trak":
-                self.tracks.append(self._track(box))
-            elif box.kind == b"mvex":
-                for inner in boxes(reader, box.start, box.end):
-                    if inner.kind == b"trex":
-                        defaults[reader.u32(inner.start + 4)] = reader.u32(inner.start + 12)
-            elif box.kind in {b"cmov", b"rmra"}:
-                raise refuse("the video's header is compressed, or refers to other files")
+        inner = self._inside(movie)
+        if inner.keys() & {b"cmov", b"rmra"}:
+            raise refuse("the video's header is compressed, or refers to other files")
+        scale, duration = self._times(inner[b"mvhd"]) if b"mvhd" in inner else (0, 0)
+        self.seconds = duration / scale if scale else 0.0
+        self.tracks = [self._track(box) for box in boxes(reader, movie.start, movie.end) if box.kind == b"trak"]
         if len(self.tracks) > 64:
             raise refuse("the video has too many tracks")
-        units = _fragment_units(reader, moofs, defaults) if moofs else {}
+        units = _fragment_units(reader, moofs, inner.get(b"mvex")) if moofs else {}
         for track in self.tracks:
             self._check_plausible(track)
             if track.handler in _PICTURES | {b"soun"} and track.scale:
@@ -159,14 +149,14 @@ class _Movie:
             if track.edited and scale:
                 self.seconds = max(self.seconds, track.edited / scale)
 
-    def _inside(self, outer: Box) -> Iterator[Box]:
-        """Yield the boxes inside a box; those in `_ONCE` must not be repeated."""
-        seen: set[bytes] = set()
-        for box in boxes(self.reader, outer.start, outer.end):
-            if box.kind in seen and box.kind in _ONCE:
+    def _inside(self, outer: Box | None) -> dict[bytes, Box]:
+        """Return the boxes inside a box; those in `_ONCE` must not be repeated."""
+        found: dict[bytes, Box] = {}
+        for box in boxes(self.reader, outer.start, outer.end) if outer is not None else ():
+            if box.kind in found and box.kind in _ONCE:
                 raise refuse("the header of the video contains a duplicate box")
-            seen.add(box.kind)
-            yield box
+            found[box.kind] = box
+        return found
 
     def _check_plausible(self, track: _Track) -> None:
         if track.samples > self.reader.size:
@@ -181,19 +171,35 @@ class _Movie:
         return self.reader.u32(box.start + at), 0 if duration == 256**width - 1 else duration
 
     def _track(self, outer: Box) -> _Track:
-        track = _Track()
-        for box in self._inside(outer):
-            if box.kind == b"tkhd":
-                wide = self.reader.at(box.start, 1) == b"\1"
-                track.number = self.reader.u32(box.start + (20 if wide else 12))
-                track.orientation = self._rotation(box.start + (52 if wide else 40))
-            elif box.kind == b"mdia":
-                self._media(track, box)
-            elif box.kind == b"edts":
-                for inner in self._inside(box):
-                    if inner.kind == b"elst":
-                        self._edits(track, inner)
+        track, inner = _Track(), self._inside(outer)
+        if head := inner.get(b"tkhd"):
+            wide = self.reader.at(head.start, 1) == b"\1"
+            track.number = self.reader.u32(head.start + (20 if wide else 12))
+            track.orientation = self._rotation(head.start + (52 if wide else 40))
+        if edits := self._inside(inner.get(b"edts")).get(b"elst"):
+            self._edits(track, edits)
+        media = self._inside(inner.get(b"mdia"))
+        if handler := media.get(b"hdlr"):
+            track.handler = self.reader.at(handler.start + 8, 4)
+        if times := media.get(b"mdhd"):
+            track.scale, track.duration = self._times(times)
+        about = self._inside(media.get(b"minf"))
+        for entry in self._entries(self._inside(about.get(b"dinf")).get(b"dref")):
+            if not self.reader.at(entry.start, 4)[3] & 1:
+                raise refuse("the video's data are in another file")
+        samples = self._inside(about.get(b"stbl"))
+        for entry in self._entries(samples.get(b"stsd")):
+            self._entry(track, entry)
+        if clock := samples.get(b"stts"):
+            self._clock(track, clock)
+        for kind, width in ((b"stco", 4), (b"co64", 8)):
+            if kind in samples:
+                self._offsets(samples[kind], width)
         return track
+
+    def _entries(self, table: Box | None) -> Iterator[Box]:
+        """Return the boxes in a table, which follow its version and its count."""
+        return boxes(self.reader, table.start + 8, table.end) if table is not None else iter(())
 
     def _edits(self, track: _Track, box: Box) -> None:
         """Add up the edits: playback may be longer than the samples."""
@@ -207,38 +213,6 @@ class _Movie:
     def _rotation(self, at: int) -> int:
         a, b, c, d = (int.from_bytes(self.reader.at(at + i, 4), "big", signed=True) >> 16 for i in (0, 4, 12, 16))
         return {(0, 1, -1, 0): 6, (-1, 0, 0, -1): 3, (0, -1, 1, 0): 8}.get((a, b, c, d), 1)
-
-    def _media(self, track: _Track, outer: Box) -> None:
-        inner = {box.kind: box for box in self._inside(outer)}
-        if b"hdlr" in inner:
-            track.handler = self.reader.at(inner[b"hdlr"].start + 8, 4)
-        if b"mdhd" in inner:
-            track.scale, track.duration = self._times(inner[b"mdhd"])
-        if b"minf" not in inner:
-            return
-        for box in self._inside(inner[b"minf"]):
-            if box.kind == b"dinf":
-                self._references(box)
-            elif box.kind == b"stbl":
-                self._samples(track, box)
-
-    def _references(self, outer: Box) -> None:
-        for box in self._inside(outer):
-            if box.kind != b"dref":
-                continue
-            for entry in boxes(self.reader, box.start + 8, box.end):
-                if not self.reader.at(entry.start, 4)[3] & 1:
-                    raise refuse("the video's data are in another file")
-
-    def _samples(self, track: _Track, outer: Box) -> None:
-        for box in self._inside(outer):
-            if box.kind == b"stsd":
-                for entry in boxes(self.reader, box.start + 8, box.end):
-                    self._entry(track, entry)
-            elif box.kind == b"stts":
-                self._clock(track, box)
-            elif box.kind in {b"stco", b"co64"}:
-                self._offsets(box, 4 if box.kind == b"stco" else 8)
 
     def _entry(self, track: _Track, entry: Box) -> None:
         """Read one sample description of a track; usually there is only one."""
@@ -279,11 +253,13 @@ class _Movie:
                 raise refuse("the file is truncated: it ends before its contents do")
 
 
-def _fragment_units(reader: Reader, moofs: list[Box], defaults: dict[int, int]) -> dict[int, int]:
+def _fragment_units(reader: Reader, moofs: list[Box], extends: Box | None) -> dict[int, int]:
     """Return the duration of each track over all fragments, in the track's own units: a fragmented MP4 states them there.
 
-    ``defaults``: track number -> default sample duration, from ``trex``.
+    ``extends`` is the ``mvex`` box, which states the default durations of samples.
     """
+    inner = boxes(reader, extends.start, extends.end) if extends is not None else ()
+    defaults = {reader.u32(box.start + 4): reader.u32(box.start + 12) for box in inner if box.kind == b"trex"}
     total: dict[int, int] = {}
     samples = 0
     for moof in moofs:
