@@ -408,7 +408,7 @@ _LONGEST_START = 8193
 
 
 def _inside(context: FoundMedia, node: Any) -> FoundMedia:
-    """Return the context of what stands in an object."""
+    """Return the context of the members of an object."""
     mime = next((found for key in _MIME_KEYS if (found := _usable(child(node, key))) is not None), context.mime)
     text = next((found for key in _TEXT_KEYS if isinstance(found := child(node, key), str) and found), context.text)
     return attrs.evolve(context, mime=mime, text=text, thought=context.thought or _is_thought(node))
