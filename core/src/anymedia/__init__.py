@@ -44,204 +44,101 @@ import sys
 
 TYPE_CHECKING = False  # importing it from typing would take a third of the import time
 if TYPE_CHECKING:
-    from . import aio
-    from .capabilities import CapabilityMatrix, load_matrix
-    from .context import Context, LoadedMedia, describe_references
-    from .credentials import Secret
-    from .errors import (
-        BackendError,
-        BackendTimeout,
-        BudgetExceeded,
-        ContentRefused,
-        InvalidRequest,
-        MediaError,
-        NoBackendAvailable,
-        RequestError,
-        SubmissionUnknown,
-        UnsupportedOperation,
-    )
-    from .execution.asked import OutputTo
-    from .generation_config import GenerationConfig
-    from .hookspecs import ListedModel, SubmissionRecord, hookimpl
-    from .media import Audio, Image, MediaInput, Video
-    from .planning import Plan
-    from .plugins.instances import ModelInfo
-    from .policy import Budget, Policy, Tolerance
-    from .requests import (
-        Continuation,
-        ContinueVideo,
-        EditWithReferences,
-        GenerateAudio,
-        GenerateImage,
-        GenerateVideo,
-        Inpaint,
-        Mask,
-        Reference,
-        Request,
-        Transform,
-    )
-    from .results import (
-        Adjustment,
-        ContinuationData,
-        Cost,
-        Failed,
-        Job,
-        JobState,
-        MediaFile,
-        Outcome,
-        Piece,
-        Result,
-        Running,
-        Succeeded,
-        Warning,
-    )
-    from .router import Progress, Router
-    from .settings import Settings, load_settings
-    from .shortcuts import edit, image, music, speech, video
-    from .state.sqlite import SqliteStore
-    from .state.store import CallRecord
-    from .sync_router import SyncRouter
+    from . import aio as aio
+    from .capabilities import CapabilityMatrix as CapabilityMatrix
+    from .capabilities import load_matrix as load_matrix
+    from .context import Context as Context
+    from .context import LoadedMedia as LoadedMedia
+    from .context import describe_references as describe_references
+    from .credentials import Secret as Secret
+    from .errors import BackendError as BackendError
+    from .errors import BackendTimeout as BackendTimeout
+    from .errors import BudgetExceeded as BudgetExceeded
+    from .errors import ContentRefused as ContentRefused
+    from .errors import InvalidRequest as InvalidRequest
+    from .errors import MediaError as MediaError
+    from .errors import NoBackendAvailable as NoBackendAvailable
+    from .errors import RequestError as RequestError
+    from .errors import SubmissionUnknown as SubmissionUnknown
+    from .errors import UnsupportedOperation as UnsupportedOperation
+    from .execution.asked import OutputTo as OutputTo
+    from .generation_config import GenerationConfig as GenerationConfig
+    from .hookspecs import ListedModel as ListedModel
+    from .hookspecs import SubmissionRecord as SubmissionRecord
+    from .hookspecs import hookimpl as hookimpl
+    from .media import Audio as Audio
+    from .media import Image as Image
+    from .media import MediaInput as MediaInput
+    from .media import Video as Video
+    from .planning import Plan as Plan
+    from .plugins.instances import ModelInfo as ModelInfo
+    from .policy import Budget as Budget
+    from .policy import Policy as Policy
+    from .policy import Tolerance as Tolerance
+    from .requests import Continuation as Continuation
+    from .requests import ContinueVideo as ContinueVideo
+    from .requests import EditWithReferences as EditWithReferences
+    from .requests import GenerateAudio as GenerateAudio
+    from .requests import GenerateImage as GenerateImage
+    from .requests import GenerateVideo as GenerateVideo
+    from .requests import Inpaint as Inpaint
+    from .requests import Mask as Mask
+    from .requests import Reference as Reference
+    from .requests import Request as Request
+    from .requests import Transform as Transform
+    from .results import Adjustment as Adjustment
+    from .results import ContinuationData as ContinuationData
+    from .results import Cost as Cost
+    from .results import Failed as Failed
+    from .results import Job as Job
+    from .results import JobState as JobState
+    from .results import MediaFile as MediaFile
+    from .results import Outcome as Outcome
+    from .results import Piece as Piece
+    from .results import Result as Result
+    from .results import Running as Running
+    from .results import Succeeded as Succeeded
+    from .results import Warning as Warning
+    from .router import Progress as Progress
+    from .router import Router as Router
+    from .settings import Settings as Settings
+    from .settings import load_settings as load_settings
+    from .shortcuts import edit as edit
+    from .shortcuts import image as image
+    from .shortcuts import music as music
+    from .shortcuts import speech as speech
+    from .shortcuts import video as video
+    from .state.sqlite import SqliteStore as SqliteStore
+    from .state.store import CallRecord as CallRecord
+    from .sync_router import SyncRouter as SyncRouter
 
-#: Public name -> its module.
-_MODULES = {
+#: Module -> its public names.
+_NAMES = {
     "aio": "aio",
-    "Adjustment": "results",
-    "Audio": "media",
-    "BackendError": "errors",
-    "BackendTimeout": "errors",
-    "Budget": "policy",
-    "BudgetExceeded": "errors",
-    "CallRecord": "state.store",
-    "CapabilityMatrix": "capabilities",
-    "ContentRefused": "errors",
-    "Context": "context",
-    "Continuation": "requests",
-    "ContinuationData": "results",
-    "ContinueVideo": "requests",
-    "Cost": "results",
-    "EditWithReferences": "requests",
-    "Failed": "results",
-    "GenerateAudio": "requests",
-    "GenerateImage": "requests",
-    "GenerateVideo": "requests",
-    "GenerationConfig": "generation_config",
-    "Image": "media",
-    "Inpaint": "requests",
-    "InvalidRequest": "errors",
-    "Job": "results",
-    "JobState": "results",
-    "ListedModel": "hookspecs",
-    "LoadedMedia": "context",
-    "Mask": "requests",
-    "MediaError": "errors",
-    "MediaFile": "results",
-    "MediaInput": "media",
-    "ModelInfo": "plugins.instances",
-    "NoBackendAvailable": "errors",
-    "Outcome": "results",
-    "OutputTo": "execution.asked",
-    "Piece": "results",
-    "Plan": "planning",
-    "Policy": "policy",
-    "Progress": "router",
-    "Reference": "requests",
-    "Request": "requests",
-    "RequestError": "errors",
-    "Result": "results",
-    "Router": "router",
-    "Running": "results",
-    "Secret": "credentials",
-    "Settings": "settings",
-    "SqliteStore": "state.sqlite",
-    "SubmissionRecord": "hookspecs",
-    "SubmissionUnknown": "errors",
-    "Succeeded": "results",
-    "SyncRouter": "sync_router",
-    "Tolerance": "policy",
-    "Transform": "requests",
-    "UnsupportedOperation": "errors",
-    "Video": "media",
-    "Warning": "results",
-    "describe_references": "context",
-    "edit": "shortcuts",
-    "hookimpl": "hookspecs",
-    "image": "shortcuts",
-    "load_matrix": "capabilities",
-    "load_settings": "settings",
-    "music": "shortcuts",
-    "speech": "shortcuts",
-    "video": "shortcuts",
-}
-
-__all__ = [
-    "Adjustment",
-    "Audio",
-    "BackendError",
-    "BackendTimeout",
-    "Budget",
-    "BudgetExceeded",
-    "CallRecord",
-    "CapabilityMatrix",
-    "ContentRefused",
-    "Context",
-    "Continuation",
-    "ContinuationData",
-    "ContinueVideo",
-    "Cost",
-    "EditWithReferences",
-    "Failed",
-    "GenerateAudio",
-    "GenerateImage",
-    "GenerateVideo",
-    "GenerationConfig",
-    "Image",
-    "Inpaint",
-    "InvalidRequest",
-    "Job",
-    "JobState",
-    "ListedModel",
-    "LoadedMedia",
-    "Mask",
-    "MediaError",
-    "MediaFile",
-    "MediaInput",
-    "ModelInfo",
-    "NoBackendAvailable",
-    "Outcome",
-    "OutputTo",
-    "Piece",
-    "Plan",
-    "Policy",
-    "Progress",
-    "Reference",
-    "Request",
-    "RequestError",
-    "Result",
-    "Router",
-    "Running",
-    "Secret",
-    "Settings",
-    "SqliteStore",
-    "SubmissionRecord",
-    "SubmissionUnknown",
-    "Succeeded",
-    "SyncRouter",
-    "Tolerance",
+    "capabilities": "CapabilityMatrix load_matrix",
+    "context": "Context LoadedMedia describe_references",
+    "credentials": "Secret",
+    "errors": "BackendError BackendTimeout BudgetExceeded ContentRefused InvalidRequest MediaError NoBackendAvailable RequestError "
+    "SubmissionUnknown UnsupportedOperation",
+    "execution.asked": "OutputTo",
+    "generation_config": "GenerationConfig",
+    "hookspecs": "ListedModel SubmissionRecord hookimpl",
+    "media": "Audio Image MediaInput Video",
+    "planning": "Plan",
+    "plugins.instances": "ModelInfo",
+    "policy": "Budget Policy Tolerance",
+    "requests": "Continuation ContinueVideo EditWithReferences GenerateAudio GenerateImage GenerateVideo Inpaint Mask Reference Request "
     "Transform",
-    "UnsupportedOperation",
-    "Video",
-    "Warning",
-    "aio",
-    "describe_references",
-    "edit",
-    "hookimpl",
-    "image",
-    "load_matrix",
-    "load_settings",
-    "music",
-    "speech",
-    "video",
-]
+    "results": "Adjustment ContinuationData Cost Failed Job JobState MediaFile Outcome Piece Result Running Succeeded Warning",
+    "router": "Progress Router",
+    "settings": "Settings load_settings",
+    "shortcuts": "edit image music speech video",
+    "state.sqlite": "SqliteStore",
+    "state.store": "CallRecord",
+    "sync_router": "SyncRouter",
+}
+_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
+__all__ = sorted(_MODULES)
 
 
 def __getattr__(name: str) -> object:

@@ -9,59 +9,34 @@ custom_models.py  model specs from the settings file
 json_schema.py    the spec of a model whose input a JSON Schema or OpenAPI document describes
 """
 
-from .matrix_cache import load_matrix
-from .model import (
-    BillingRule,
-    CapabilityMatrix,
-    ContinueRule,
-    CredentialSet,
-    Fidelity,
-    InputRule,
-    Lifecycle,
-    MaskRule,
-    ModelSpec,
-    OperationSpec,
-    Price,
-    ReferencesRule,
-    Requirement,
-    Rule,
-    Stage,
-    TypicalSeconds,
-)
-from .options import Anything, Choice, Option, Pixels, Range, Text
+from .matrix_cache import load_matrix as load_matrix
+from .model import BillingRule as BillingRule
+from .model import CapabilityMatrix as CapabilityMatrix
+from .model import ContinueRule as ContinueRule
+from .model import CredentialSet as CredentialSet
+from .model import Fidelity as Fidelity
+from .model import InputRule as InputRule
+from .model import Lifecycle as Lifecycle
+from .model import MaskRule as MaskRule
+from .model import ModelSpec as ModelSpec
+from .model import OperationSpec as OperationSpec
+from .model import Price as Price
+from .model import ReferencesRule as ReferencesRule
+from .model import Requirement as Requirement
+from .model import Rule as Rule
+from .model import Stage as Stage
+from .model import TypicalSeconds as TypicalSeconds
+from .options import Anything as Anything
+from .options import Choice as Choice
+from .options import Option as Option
+from .options import Pixels as Pixels
+from .options import Range as Range
+from .options import Text as Text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .json_schema import from_json_schema
-    from .loader import parse_matrix
-
-__all__ = [
-    "Anything",
-    "BillingRule",
-    "CapabilityMatrix",
-    "Choice",
-    "ContinueRule",
-    "CredentialSet",
-    "Fidelity",
-    "InputRule",
-    "Lifecycle",
-    "MaskRule",
-    "ModelSpec",
-    "OperationSpec",
-    "Option",
-    "Pixels",
-    "Price",
-    "Range",
-    "ReferencesRule",
-    "Requirement",
-    "Rule",
-    "Stage",
-    "Text",
-    "TypicalSeconds",
-    "from_json_schema",
-    "load_matrix",
-    "parse_matrix",
-]
+    from .json_schema import from_json_schema as from_json_schema
+    from .loader import parse_matrix as parse_matrix
 
 
 def __getattr__(name: str) -> object:

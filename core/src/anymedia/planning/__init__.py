@@ -8,23 +8,16 @@ fit_options.py  advisory and adjustable options: size, aspect ratio, resolution,
 explain.py      the error if no candidate can honour the request; what the caller named
 """
 
-from ..errors import Reason
-from .candidate import is_over_cap
-from .planner import Planner, plan
-from .types import BackendView, Candidate, Check, Default, InputForm, Plan, PlannedCall, Quote, Rejection
-
-__all__ = [
-    "BackendView",
-    "Candidate",
-    "Check",
-    "Default",
-    "InputForm",
-    "Plan",
-    "PlannedCall",
-    "Planner",
-    "Quote",
-    "Reason",
-    "Rejection",
-    "is_over_cap",
-    "plan",
-]
+from ..errors import Reason as Reason
+from .candidate import is_over_cap as is_over_cap
+from .planner import Planner as Planner
+from .planner import plan as plan
+from .types import BackendView as BackendView
+from .types import Candidate as Candidate
+from .types import Check as Check
+from .types import Default as Default
+from .types import InputForm as InputForm
+from .types import Plan as Plan
+from .types import PlannedCall as PlannedCall
+from .types import Quote as Quote
+from .types import Rejection as Rejection

@@ -20,45 +20,22 @@ The tests are generated from the backend's own matrix: one set per distinct oper
     harness.py          a real Router over the fake, with sockets, logs and streams watched
 """
 
-from .cases import RULES, known_gap
-from .conformance import BackendConformance
-from .fakes import (
-    CANARY,
-    RETRY_AFTER,
-    SCENARIOS,
-    Answer,
-    Call,
-    FakeService,
-    Scenario,
-    Wire,
-    fake_service,
-    flood,
-    half_mask,
-    painted,
-    picture,
-    sound,
-    video,
-    write_flood,
-)  # fmt: skip
-
-__all__ = [
-    "CANARY",
-    "RETRY_AFTER",
-    "RULES",
-    "SCENARIOS",
-    "Answer",
-    "BackendConformance",
-    "Call",
-    "FakeService",
-    "Scenario",
-    "Wire",
-    "fake_service",
-    "flood",
-    "half_mask",
-    "known_gap",
-    "painted",
-    "picture",
-    "sound",
-    "video",
-    "write_flood",
-]
+from .cases import RULES as RULES
+from .cases import known_gap as known_gap
+from .conformance import BackendConformance as BackendConformance
+from .fakes import CANARY as CANARY
+from .fakes import RETRY_AFTER as RETRY_AFTER
+from .fakes import SCENARIOS as SCENARIOS
+from .fakes import Answer as Answer
+from .fakes import Call as Call
+from .fakes import FakeService as FakeService
+from .fakes import Scenario as Scenario
+from .fakes import Wire as Wire
+from .fakes import fake_service as fake_service
+from .fakes import flood as flood
+from .fakes import half_mask as half_mask
+from .fakes import painted as painted
+from .fakes import picture as picture
+from .fakes import sound as sound
+from .fakes import video as video
+from .fakes import write_flood as write_flood
