@@ -7,9 +7,10 @@ import functools
 import keyword
 import re
 import tomllib
+import types
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import attrs
 
@@ -47,6 +48,7 @@ _T = TypeVar("_T")
 _PARTS = ("extra_params.", "options.", "references.", "inputs.")
 _PIXEL_KEYS = {"multiple_of", "min_edge", "max_edge", "max_ratio", "pixels", "auto"}
 _JSON_TYPES = ("string", "integer", "number", "boolean", "array", "object", "any", "secret")
+_SCALARS: Mapping[Any, Any] = {str: str, bool: bool, int: int, float: (int, float)}
 
 
 def read_matrix(path: Path) -> CapabilityMatrix:
@@ -76,21 +78,16 @@ def parse_matrix(raw: Mapping[str, Any], name: str) -> CapabilityMatrix:
     if (schema := top.need("schema", int)) != SCHEMA:
         top.fail(f"schema: this version reads {SCHEMA}, not {schema}")
     models = _inherit(top.take("models", list, []), name)
-    matrix = CapabilityMatrix(
-        checked=_date(top, "checked"),
-        services=top.strings("services"),
-        credentials=_each(top, _credential_set, "credentials"),
-        hosts=_hosts(top),
-        base_url_env=top.strings("base_url_env"),
-        first_party=top.take("first_party", bool, True),
-        last_resort=top.take("last_resort", bool, False),
-        on_demand=top.take("on_demand", bool, False),
-        max_concurrent=_at_least_one(top, "max_concurrent"),
-        disclosure=top.take("disclosure", str, ""),
-        billing=_each(top, _billing_rule, "billing"),
-        options=None if (own := top.table("options")) is None else _tables(own, _option),
-        models=tuple(spec for model in models if (spec := top.attempt(_model, model, f"{name}: {model['id']}", top)) is not None),
-    )
+    found = _values(top, CapabilityMatrix, models=(), options=None, warnings=(), stale_after_days=None)
+    if (own := top.table("options")) is not None:
+        found["options"] = _tables(own, _option)
+    for host in found["hosts"]:
+        if not re.fullmatch(HOST, host):
+            top.report(f"hosts: expected a host like 'api.acme.com', 'api.acme.com:8443' or '*.acme.com', got {host!r:.80}")
+    if (most := found["max_concurrent"]) is not None and most < 1:
+        top.report(f"max_concurrent: expected at least 1, got {most}")
+    read = (top.attempt(_model, model, f"{name}: {model['id']}", top) for model in models)
+    matrix = CapabilityMatrix(**found | {"models": tuple(spec for spec in read if spec is not None)})
     top.done()
     if not top.problems:
         _check_names(matrix, top)
@@ -98,47 +95,77 @@ def parse_matrix(raw: Mapping[str, Any], name: str) -> CapabilityMatrix:
     return matrix
 
 
-def _hosts(top: Table) -> tuple[str, ...]:
-    """Read the hosts that may receive credentials."""
-    found = top.strings("hosts")
-    for host in found:
-        if not re.fullmatch(HOST, host):
-            top.report(f"hosts: expected a host like 'api.acme.com', 'api.acme.com:8443' or '*.acme.com', got {host!r:.80}")
-    return found
+@functools.cache
+def _fields(kind: type) -> tuple[tuple[str, Any, Any], ...]:
+    """Return the fields of a record: name, type without None, default."""
+    hints = get_type_hints(kind)
+    plain = {n: next(iter(set(get_args(h)) - {types.NoneType})) if isinstance(h, types.UnionType) else h for n, h in hints.items()}
+    return tuple((field.name, plain[field.name], field.default) for field in attrs.fields(kind))
 
 
-def _at_least_one(table: Table, key: str) -> int | None:
-    """Take a whole number of at least 1, or None where it is absent."""
-    found: int | None = table.take(key, int)
-    if found is not None and found < 1:
-        table.report(f"{key}: expected at least 1, got {found}")
-    return found
+def _values(table: Table, kind: type, **given: Any) -> dict[str, Any]:
+    """Take the fields of a record, each by its type, except those that are given."""
+    return {name: given[name] if name in given else _value(table, name, what, usual) for name, what, usual in _fields(kind)}
+
+
+def _record(table: Table, kind: type[_T], **given: Any) -> _T:
+    """Read a record from a table that has nothing else."""
+    values = _values(table, kind, **given)
+    table.done()
+    return kind(**values)
+
+
+def _value(table: Table, key: str, kind: Any, usual: Any) -> Any:
+    """Take a value of a type; without a default it is required, a word excepted: the first one is the default."""
+    needed, inner = usual is attrs.NOTHING, get_args(kind)
+    if get_origin(kind) is Literal:
+        return table.word(key, inner, inner[0] if needed else usual)
+    if kind in _SCALARS:
+        return table.need(key, _SCALARS[kind]) if needed else table.take(key, _SCALARS[kind], usual)
+    if kind is datetime.date:
+        return _date(table, key)
+    if kind in _READERS:
+        found = _nested(table, _READERS[kind], key)
+        return usual if found is None else found
+    if get_origin(kind) is not tuple:
+        return dict(table.take(key, Mapping, {}))
+    if inner[-1] is Ellipsis:
+        return _each(table, _READERS[inner[0]], key) if inner[0] in _READERS else table.strings(key, () if needed else usual)
+    if (pair := table.pair(key, None if needed else usual)) is None and needed:
+        table.report(f"{key} is missing")
+        return (0.0, 0.0)
+    return None if pair is None else (inner[0](pair[0]), inner[0](pair[1]))
+
+
+def _check_known(table: Table, key: str, found: Iterable[str], known: Iterable[str]) -> None:
+    """Report names that do not exist."""
+    for name in found:
+        if name not in known:
+            table.report(f"{key}: unknown {key.rstrip('s')} {name!r}{did_you_mean(name, known)}")
 
 
 def _option(table: Table, kind: type | None = None) -> Any:
     """Read an option; its keys decide its type."""
-    keys = set(table.left())
-    common = {"doc": table.take("doc", str, ""), "required": table.take("required", bool, False)}
-    default = common["default"] = table.take("default", (str, int, float, bool, list, dict), None)
-    found: Option
+    keys, more = set(table.left()), dict[str, Any]()
+    default = table.take("default", (str, int, float, bool, list, dict), None)
+    made: type[Option]
     if "one_of" in keys:
         values = table.take("one_of", list)
         if not values:
             table.fail("one_of: expected at least one value")
-        fixed = table.take("fixed", bool, False)
-        found = Choice(one_of=tuple(values), fixed=fixed, **common)
+        made, more = Choice, {"one_of": tuple(values)}
     elif {"min", "max"} & keys:
-        low, high = table.need("min", (int, float)), table.need("max", (int, float))
-        if low > high:
-            table.fail("min is above max")
-        found = Range(min=low, max=high, step=_above_zero(table, "step", None), **common)
+        made, more = Range, {"step": _above_zero(table, "step", None)}
     elif keys & _PIXEL_KEYS:
-        found = _pixels(table, common)
+        edges = {key: _above_zero(table, key, usual, int) for key, usual in (("multiple_of", 1), ("min_edge", 1), ("max_edge", 1_000_000))}
+        made, more = Pixels, {**edges, "max_ratio": _above_zero(table, "max_ratio", None), "pixels": table.pair("pixels")}
     elif "type" in keys and kind is None:
-        found = Anything(type=table.word("type", _JSON_TYPES, "string"), **common)
+        made, more = Anything, {"type": table.word("type", _JSON_TYPES, "string")}
     else:
-        found = Text(max_chars=table.take("max_chars", int), **common)
-    table.done()
+        made = Text
+    found: Option = _record(table, made, default=default, **more)
+    if isinstance(found, Range) and found.min > found.max:
+        table.fail("min is above max")
     if kind is not None and not isinstance(found, kind):
         table.fail(f"expected {kind.__name__}, got {type(found).__name__}")
     if default is not None and (wrong := found.problem(default)):
@@ -154,31 +181,21 @@ def _above_zero(table: Table, key: str, default: Any, kind: type | tuple[type, .
     return value
 
 
-def _pixels(table: Table, common: Mapping[str, Any]) -> Pixels:
-    return Pixels(
-        multiple_of=_above_zero(table, "multiple_of", 1, int),
-        min_edge=_above_zero(table, "min_edge", 1, int),
-        max_edge=_above_zero(table, "max_edge", 1_000_000, int),
-        max_ratio=_above_zero(table, "max_ratio", None),
-        pixels=table.pair("pixels"),
-        auto=table.take("auto", bool, False),
-        **common,
-    )
-
-
 def _input(table: Table, key: str) -> Any:
     """Read the rule of one input field."""
     if key == "mask":
         return _mask(table)
     if key == "continue_from":
-        found = ContinueRule(ways=table.strings("ways"), seconds=table.pair("seconds"), doc=table.take("doc", str, ""))
-        table.done()
+        found = _record(table, ContinueRule, ways=table.strings("ways"))
         if not found.ways:
             table.fail("ways: expected at least one of extend, edit, remix, chat")
         return found
-    if key == "references":
-        return _references(table)
-    return _media(table)
+    if key != "references":
+        return _media(table)
+    inner = table.table("roles")
+    references = _record(table, ReferencesRule, roles={} if inner is None else _tables(inner, _media))
+    _check_known(table, "roles", references.roles, REFERENCE_ROLES)
+    return references
 
 
 def _task_input(table: Table, role: str) -> InputRule | MaskRule:
@@ -186,64 +203,18 @@ def _task_input(table: Table, role: str) -> InputRule | MaskRule:
     if role == "mask":
         return _mask(table)
     media = table.word("media", ("image", "video", "audio"), role if role in {"video", "audio"} else "image")
-    return attrs.evolve(_media(table, (1, 1)), media=media)
+    return _media(table, media, count=_value(table, "count", tuple[int, int], (1, 1)))
 
 
-def _media(table: Table, usual: tuple[int, int] = (0, 1)) -> InputRule:
-    formats = table.strings("formats")
-    for name in formats:
-        if name not in FORMATS:
-            table.report(f"formats: unknown format {name!r}{did_you_mean(name, FORMATS)}")
-    count = table.pair("count", usual)
-    found = InputRule(
-        count=(int(count[0]), int(count[1])),
-        formats=formats,
-        max_bytes=table.take("max_bytes", int),
-        min_edge=table.take("min_edge", int),
-        max_edge=table.take("max_edge", int),
-        max_pixels=table.take("max_pixels", int),
-        max_ratio=table.take("max_ratio", (int, float)),
-        seconds=table.pair("seconds"),
-        types=table.strings("types"),
-        fidelity=_nested(table, _fidelity, "fidelity") or Fidelity(),
-        doc=table.take("doc", str, ""),
-    )
-    table.done()
+def _media(table: Table, media: str = "image", **given: Any) -> InputRule:
+    found = _record(table, InputRule, media=media, **given)
+    _check_known(table, "formats", found.formats, FORMATS)
     return found
 
 
 def _mask(table: Table) -> MaskRule:
-    modes = table.strings("modes", ("user_provided",))
-    for mode in modes:
-        if mode not in MASK_MODES:
-            table.report(f"modes: unknown mode {mode!r}{did_you_mean(mode, MASK_MODES)}")
-    found = MaskRule(
-        format=table.word("format", ("alpha", "white", "black", "guidance"), "white"),
-        modes=modes,  # type: ignore[arg-type]
-        max_bytes=table.take("max_bytes", int),
-        same_size=table.take("same_size", bool, True),
-        classes=table.take("classes", int),
-        fidelity=_nested(table, _fidelity, "fidelity") or Fidelity(),
-        doc=table.take("doc", str, ""),
-    )
-    table.done()
-    return found
-
-
-def _references(table: Table) -> ReferencesRule:
-    inner = table.table("roles")
-    roles = {} if inner is None else _tables(inner, _media)
-    for role in roles:
-        if role not in REFERENCE_ROLES:
-            table.report(f"roles: unknown role {role!r}{did_you_mean(role, REFERENCE_ROLES)}")
-    count = table.pair("count", (0, 1))
-    found = ReferencesRule(
-        count=(int(count[0]), int(count[1])),
-        roles=roles,
-        max_total_bytes=table.take("max_total_bytes", int),
-        doc=table.take("doc", str, ""),
-    )
-    table.done()
+    found = _record(table, MaskRule)
+    _check_known(table, "modes", found.modes, MASK_MODES)
     return found
 
 
@@ -267,13 +238,7 @@ def _conditions(table: Table | None, fields: set[str] | None = None) -> dict[str
 
 def _rule(table: Table, fields: set[str]) -> Rule:
     """Read one rule between fields."""
-    rule = Rule(
-        when=_conditions(table.table("when"), fields),
-        forbid=_conditions(table.table("forbid"), fields),
-        require=_conditions(table.table("require"), fields),
-        because=table.take("because", str, ""),
-    )
-    table.done()
+    rule = _record(table, Rule, **{key: _conditions(table.table(key), fields) for key in ("when", "forbid", "require")})
     if not rule.because or bool(rule.forbid) == bool(rule.require):
         table.report("a rule needs 'because' and one of 'forbid' and 'require'")
     return rule
@@ -281,24 +246,11 @@ def _rule(table: Table, fields: set[str]) -> Rule:
 
 def _billing_rule(table: Table) -> BillingRule:
     """Read one rule about errors that are not charged."""
-    operations = table.strings("operations")
-    for name in operations:
-        if name not in _OPERATIONS:
-            table.report(f"operations: unknown operation {name!r}{did_you_mean(name, _OPERATIONS)}")
     statuses = table.need("statuses", list)
     if not statuses or not all(isinstance(status, int) and not isinstance(status, bool) for status in statuses):
         table.fail("statuses: expected at least one number")
-    found = BillingRule(
-        statuses=tuple(statuses),
-        source=table.need("source", str),
-        services=table.strings("services"),
-        operations=operations,
-        codes=table.strings("codes"),
-        says=table.take("says", str, ""),
-        evidence=table.word("evidence", ("documented", "reported"), "documented"),
-        checked=_date(table, "checked"),
-    )
-    table.done()
+    found = _record(table, BillingRule, statuses=tuple(statuses))
+    _check_known(table, "operations", found.operations, _OPERATIONS)
     return found
 
 
@@ -388,29 +340,12 @@ def _merge(base: Mapping[str, Any], own: Mapping[str, Any], where: str, table: M
 
 def _model(raw: Mapping[str, Any], where: str, top: Table) -> ModelSpec:
     table = Table(raw, where, top.problems)
-    prices = _each(table, _price, "prices")
-    typical = _nested(table, _typical, "typical_seconds")
+    usual = {key: _value(table, key, kind, None) for key, kind in (("prices", tuple[Price, ...]), ("typical_seconds", TypicalSeconds))}
     operations: dict[str, OperationSpec] = {}
     for operation in (*_OPERATIONS, *(key for key in table.left() if key.startswith("transform."))):
         if (inner := table.table(operation)) is not None and (spec := table.attempt(_operation, inner, operation)) is not None:
-            operations[operation] = attrs.evolve(spec, prices=spec.prices or prices, typical_seconds=spec.typical_seconds or typical)
-    model = ModelSpec(
-        id=table.need("id", str),
-        media=table.word("media", ("image", "video", "audio"), "image"),
-        rank=table.take("rank", int, 100),
-        aliases=table.strings("aliases"),
-        services=table.strings("services"),
-        preview=table.take("preview", bool, False),
-        requires=_nested(table, _requirement, "requires"),
-        lifecycle=_nested(table, _lifecycle, "lifecycle") or Lifecycle(),
-        continuation_prefix=table.take("continuation_prefix", str, ""),
-        continues_with=table.strings("continues_with"),
-        wire=dict(table.take("wire", Mapping, {})),
-        note=table.take("note", str, ""),
-        operations=operations,
-    )
-    table.done()
-    return model
+            operations[operation] = attrs.evolve(spec, **{key: getattr(spec, key) or found for key, found in usual.items()})
+    return _record(table, ModelSpec, operations=operations)
 
 
 def _operation(table: Table, name: str) -> OperationSpec:
@@ -418,28 +353,29 @@ def _operation(table: Table, name: str) -> OperationSpec:
     fields = {field.name for field in attrs.fields(KINDS[kind])}  # type: ignore[index]
     prompt = _nested(table, lambda inner: _option(inner, Text), "prompt")
     extra = table.table("options" if task else "extra_params")
-    found: dict[str, Any] = {
-        "prompt": prompt or Text(max_chars=0 if task else None),
-        "extra_params": {} if extra is None else _tables(extra, _option),
-        "rules": _each(table, lambda rule: _rule(rule, fields), "rules"),
-        "fidelity": _nested(table, _fidelity, "fidelity") or Fidelity(),
-        "prices": _each(table, _price, "prices"),
-        "typical_seconds": _nested(table, _typical, "typical_seconds"),
-        "wire": dict(table.take("wire", Mapping, {})),
-        "note": table.take("note", str, ""),
-    }
-    inputs = _task_parts(table, task, found) if kind == "transform" else {}
-    options: dict[str, Any] = {}
+    found = _values(
+        table,
+        OperationSpec,
+        operation=kind,
+        task="",
+        output="",
+        prompt=prompt or Text(max_chars=0 if task else None),
+        inputs={},
+        options={},
+        extra_params={} if extra is None else _tables(extra, _option),
+        rules=_each(table, lambda rule: _rule(rule, fields), "rules"),
+    )
+    inputs = found["inputs"] = _task_parts(table, task, found) if kind == "transform" else {}
     for key in table.left():
         if key in INPUTS & fields:
             inputs[key] = _nested(table, functools.partial(_input, key=key), key)
         elif key in fields - CORE_FIELDS or key in {"audio_type", "edit_mode"} & fields:
-            options[key] = _nested(table, _option, key)
+            found["options"][key] = _nested(table, _option, key)
         else:
             table.take(key, object)
             table.report(f"{name} has no field {key!r}{did_you_mean(key, fields)}")
     table.done()
-    return OperationSpec(operation=kind, inputs=inputs, options=options, **found)  # type: ignore[arg-type]
+    return OperationSpec(**found)
 
 
 def _task_parts(table: Table, task: str, found: dict[str, Any]) -> dict[str, Any]:
@@ -449,8 +385,7 @@ def _task_parts(table: Table, task: str, found: dict[str, Any]) -> dict[str, Any
     for name, form in ((task, TASK_NAME), *((name, OPTION_NAME) for name in (*inputs, *found["extra_params"]))):
         if not re.fullmatch(form, name):
             table.report(f"expected a name like 'remove_background', got {name!r:.80}")
-    found["task"] = task
-    found["output"] = table.word("output", ("image", "video", "audio", "json", "text", ""), "")
+    found |= {"task": task, "output": table.word("output", ("image", "video", "audio", "json", "text", ""), "")}
     return inputs
 
 
@@ -484,73 +419,48 @@ def _date(table: Table, key: str) -> datetime.date | None:
 
 
 def _requirement(table: Table) -> Requirement:
-    found = Requirement(module=table.need("module", str), install=table.need("install", str).strip())
+    found = _record(table, Requirement)
+    found = attrs.evolve(found, install=found.install.strip())
     if not found.module.isidentifier() or keyword.iskeyword(found.module):
         # finding a submodule would import its package
         table.report(f"module: expected the name of one top-level module, got {found.module!r:.80}")
     if not found.install or not found.install.isprintable():
         table.report(f"install: expected a command, on one line, got {found.install!r:.80}")
-    table.done()
     return found
-
-
-def _lifecycle(table: Table) -> Lifecycle:
-    life = Lifecycle(
-        released=_date(table, "released"),
-        deprecated=_date(table, "deprecated"),
-        retires=_date(table, "retires"),
-        certainty=table.word("certainty", ("firm", "earliest", "reported"), "reported"),
-        replacement=table.take("replacement", str, None),
-        source=table.take("source", str, ""),
-        checked=_date(table, "checked"),
-    )
-    table.done()
-    return life
 
 
 def _fidelity(table: Table) -> Fidelity:
-    found = Fidelity(level=table.word("level", ("native", "emulated"), "native"), note=table.take("note", str, ""))
+    found = _record(table, Fidelity)
     if found.level == "emulated" and not found.note:
         table.report("emulated fidelity needs a note that says what is lost")
-    table.done()
     return found
 
 
-def _price(table: Table) -> Price:
-    pair, usual, first = table.pair("usd"), table.pair("usual"), table.pair("first")
-    if pair is None:
-        table.report("usd is missing")
-    price = Price(
-        per=table.word("per", ("call", "image", "second", "input_image", "1k_chars", "megapixel", "gpu_second"), "call"),
-        usd=(0.0, 0.0) if pair is None else (float(pair[0]), float(pair[1])),
-        when=_conditions(table.table("when")),
-        usual=None if usual is None else (float(usual[0]), float(usual[1])),
-        first=None if first is None else (float(first[0]), float(first[1])),
-        basis=table.take("basis", str, ""),
-        source=table.take("source", str, ""),
-        checked=_date(table, "checked"),
-    )
-    table.done()
-    return price
-
-
 def _typical(table: Table) -> TypicalSeconds:
-    found = TypicalSeconds(median=float(table.need("median", (int, float))), p95=float(table.need("p95", (int, float))))
-    table.done()
+    found = _record(table, TypicalSeconds)
     if not 0 < found.median <= found.p95:
         table.report("expected 0 < median <= p95")
     return found
 
 
 def _credential_set(table: Table) -> CredentialSet:
-    service = table.take("service", str, "")
     inner = table.table("names")
     if inner is None:
         table.fail("names is missing")
-    names = {key: inner.strings(key) for key in inner.left()}
-    public = table.strings("public")
-    for name in public:
-        if name not in names:
-            table.report(f"public: no name {name!r}{did_you_mean(name, names)}")
-    table.done()
-    return CredentialSet(names=names, service=service, public=public)
+    found = _record(table, CredentialSet, names={key: inner.strings(key) for key in inner.left()})
+    for name in found.public:
+        if name not in found.names:
+            table.report(f"public: no name {name!r}{did_you_mean(name, found.names)}")
+    return found
+
+
+#: Record within another one -> what reads it.
+_READERS: Mapping[Any, Callable[[Table], Any]] = {
+    BillingRule: _billing_rule,
+    CredentialSet: _credential_set,
+    Fidelity: _fidelity,
+    Lifecycle: lambda table: _record(table, Lifecycle),
+    Price: lambda table: _record(table, Price, when=_conditions(table.table("when"))),
+    Requirement: _requirement,
+    TypicalSeconds: _typical,
+}
