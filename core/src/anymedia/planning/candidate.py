@@ -263,7 +263,10 @@ def _active(draft: Draft, rule: Rule) -> bool:
     return True
 
 
-def _broken(draft: Draft, rule: Rule) -> list[tuple[str, Any, bool]]:
+def broken(draft: Draft, rule: Rule) -> list[tuple[str, Any, bool]]:
+    """Return the conditions of a rule that a draft does not keep: field, condition, and whether that is forbidden."""
+    if not _active(draft, rule):
+        return []
     forbidden = [(k, c, True) for k, c in rule.forbid.items() if matches(draft, k, c, assume_default=False)]
     required = [(k, c, False) for k, c in rule.require.items() if not matches(draft, k, c)]
     return forbidden + required
@@ -274,10 +277,10 @@ def apply_rules(draft: Draft) -> None:
     if not draft.spec.rules:
         return
     for _ in range(_ROUNDS):
-        broken = [(rule, *found) for rule in draft.spec.rules if _active(draft, rule) for found in _broken(draft, rule)]
-        if not broken:
+        wrong = [(rule, *found) for rule in draft.spec.rules for found in broken(draft, rule)]
+        if not wrong:
             return
-        for rule, key, condition, forbidden in broken:
+        for rule, key, condition, forbidden in wrong:
             if not _comply(draft, rule, key, condition, forbidden):
                 draft.reject("rule", f"{draft.name}: {rule.because}", key)
                 return

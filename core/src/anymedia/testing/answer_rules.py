@@ -14,9 +14,9 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import attrs
 
@@ -24,10 +24,9 @@ from ..answers.base64_text import decode_base64, format_of_head
 from ..errors import MediaError, UnknownModel
 from ..hookspecs import ListedModel
 from ..plugins.instances import COMPATIBLE
-from ..policy import Policy
 from ..results import Result
 from .cases import Case, CaseMaker, classes_of, rule
-from .fakes import CANARY, Scenario, chunked_body
+from .fakes import CANARY, LocalHandler, LocalServer, Scenario
 from .harness import Bench, loaded_registry, run
 from .operation_rules import check_media
 
@@ -45,7 +44,7 @@ class Answer:
     body: bytes
 
 
-class AnswerRelay(ThreadingHTTPServer):
+class AnswerRelay(LocalServer):
     """Receives what the backend sends to local ports, asks the fake there, and changes its answers; a context manager.
 
     Only Python's sockets are rerouted: what a native library sends (gRPC) reaches the fake as it is.
@@ -54,66 +53,46 @@ class AnswerRelay(ThreadingHTTPServer):
         edit: changes an answer; returns whether it did.
     """
 
-    daemon_threads = True
-
     def __init__(self, edit: Callable[[Answer], bool]) -> None:
-        super().__init__(("127.0.0.1", 0), _RelayHandler)
         self.edit = edit
         self.changed = 0
         self.own = threading.local()
+        self.fakes = set(threading.enumerate()) - {threading.current_thread()}  # a fake may connect to itself
+        super().__init__(_RelayHandler)
 
     @contextlib.contextmanager
     def rerouting(self) -> Iterator[None]:
         """Reroute the connections of this thread, and of threads that it starts, while the block runs."""
-        fakes = set(threading.enumerate()) - {threading.current_thread()}  # a fake may connect to itself
-        real = {name: getattr(socket.socket, name) for name in ("connect", "connect_ex")}
 
         def rerouted(name: str) -> Callable[[socket.socket, Any], Any]:
+            real = getattr(socket.socket, name)
+
             def call(sock: socket.socket, address: Any) -> Any:
-                is_ours = getattr(self.own, "on", False) or threading.current_thread() in fakes
+                is_ours = getattr(self.own, "on", False) or threading.current_thread() in self.fakes
                 is_local = isinstance(address, tuple) and address[0] in {"127.0.0.1", "localhost"}
-                return real[name](sock, address if is_ours or not is_local else self.server_address)
+                return real(sock, address if is_ours or not is_local else self.server_address)
 
             return call
 
-        served = threading.Thread(target=self.serve_forever, args=(0.01,), name="anymedia-answer-relay", daemon=True)
-        served.start()
-        for name in real:
-            setattr(socket.socket, name, rerouted(name))
-        try:
+        with self, mock.patch.multiple(socket.socket, connect=rerouted("connect"), connect_ex=rerouted("connect_ex")):
             yield
-        finally:
-            for name, function in real.items():
-                setattr(socket.socket, name, function)
-            self.shutdown()
-            self.server_close()
-            served.join(10)
 
 
-class _RelayHandler(BaseHTTPRequestHandler):
+class _RelayHandler(LocalHandler):
     server: AnswerRelay
 
-    def _relay(self) -> None:
+    def answer(self) -> None:
+        """Ask the fake, and answer what the edit makes of its answer."""
         self.server.own.on = True
-        headers = {n.lower(): v for n, v in self.headers.items()}
-        size = int(headers.get("content-length") or 0)
-        body = chunked_body(self.rfile) if headers.pop("transfer-encoding", "") else self.rfile.read(size)
-        for name in ("content-length", "connection", "accept-encoding"):
-            headers.pop(name, None)
+        hop = {"content-length", "connection", "accept-encoding", "transfer-encoding"}
+        headers = {n.lower(): v for n, v in self.headers.items() if n.lower() not in hop}
         with contextlib.closing(http.client.HTTPConnection(headers.pop("host"), timeout=60)) as fake:
-            fake.request(self.command, self.path, body or None, headers)
+            fake.request(self.command, self.path, self.body() or None, headers)
             found = fake.getresponse()
-            left = {"content-length", "connection", "transfer-encoding"}
-            kept = {n.lower(): v for n, v in found.getheaders() if n.lower() not in left}
+            kept = {n.lower(): v for n, v in found.getheaders() if n.lower() not in hop}
             answer = Answer(self.command, found.status, kept, found.read())
         self.server.changed += self.server.edit(answer)
-        lines = [f"HTTP/1.0 {answer.status} -", *(f"{n}: {v}" for n, v in answer.headers.items()), f"content-length: {len(answer.body)}"]
-        self.wfile.write("\r\n".join([*lines, "", ""]).encode("latin-1") + answer.body)
-
-    do_GET = do_POST = do_PUT = do_PATCH = do_HEAD = do_DELETE = _relay  # noqa: N815 - http.server's names
-
-    def log_message(self, *_: Any) -> None:
-        """Log nothing."""
+        self.send(answer.status, answer.headers, answer.body)
 
 
 def _media_of(text: Any) -> bytes | None:
@@ -275,32 +254,29 @@ def _fail(answer: Answer) -> bool:
     return True
 
 
+def _check_words(bench: Bench, error: MediaError) -> None:
+    assert _SAID in error.provider_message, f"the provider's words were lost: {error.provider_message!r} in {error!r}"
+    for text in (error.provider_message, error.message, error.fix):
+        assert CANARY not in text, f"the key that the provider repeated appears in: {text}"
+    assert _SAID not in error.fix, f"fix contains the provider's own words: {error.fix}"
+    assert bench.submits() == 1, f"{bench.submits()} submits for one call"
+
+
 class AnswerRules(CaseMaker):
     """What was paid for arrives, and the provider's words and lists do."""
 
     @contextlib.contextmanager
     def _relayed(self, case: Case, edit: Callable[[Answer], bool], scenario: Scenario = "success") -> Iterator[tuple[Bench, AnswerRelay]]:
-        relay = AnswerRelay(edit)
-        with (
-            self.wire(scenario, case.service) as wire,
-            relay.rerouting(),
-            Bench.over(self.backend, case.service, wire, self._matrix(case.service), self.cache()) as bench,
-        ):
-            yield bench, relay
-
-    async def _made(self, bench: Bench, case: Case) -> Result | MediaError:
-        async with bench.router(policy=Policy(retries=0, preview=True)) as router:
-            request = await bench.request(router, case.shape, self.maker(case))
-            try:
-                return await bench.execute(router, request, case.shape)
-            except MediaError as error:
-                return error
+        with self.wire(scenario, case.service) as wire:
+            relay = AnswerRelay(edit)
+            with relay.rerouting(), self.over(case, wire) as bench:
+                yield bench, relay
 
     @rule("C14", per="spelling")
     def test_c14_media_arrive_however_they_are_spelled(self, case: Case) -> None:
         """If this fails: find the media with ``anymedia.answers.media.extract_media``, which reads every spelling."""
         with self._relayed(case, functools.partial(_respell, case.subject)) as (bench, relay):
-            made = run(self._made(bench, case))
+            made = run(bench.outcome())
             if not relay.changed and isinstance(made, Result):
                 return  # its media come as bytes
             assert isinstance(made, Result), f"media spelled as {case.subject!r} were not delivered: {type(made).__name__}: {made}"
@@ -316,39 +292,31 @@ class AnswerRules(CaseMaker):
         with self._relayed(case, lambda answer: _envelop(case.subject, said, answer), "refused") as (bench, relay):
             has_key = any(CANARY in value for value in bench.wire.environ.values())
             said = f"{_SAID}, {CANARY}" if has_key else _SAID
-            error = run(self._made(bench, case))
+            error = run(bench.outcome())
             assert relay.changed, "the refused scenario answered no POST with a status of 400 or above"
             assert isinstance(error, MediaError), f"an error in the envelope {case.subject!r} was taken for a success: {error}"
-            assert _SAID in error.provider_message, f"the provider's words were lost: {error.provider_message!r} in {error!r}"
-            for text in (error.provider_message, error.message, error.fix):
-                assert CANARY not in text, f"the key that the provider repeated appears in: {text}"
-            assert _SAID not in error.fix, f"fix contains the provider's own words: {error.fix}"
-            assert bench.submits() == 1, f"{bench.submits()} submits for one call"
+            _check_words(bench, error)
             charged = {"no", "unknown"} if case.subject.endswith("_in_200") else {"no"}
             assert error.charged in charged, f"charged is {error.charged!r}, but the service answered with an error"
 
     def _check_words_in_a_status(self, case: Case) -> None:
         """A service that refuses in a job's status words it there: with other words, and the key, the error has these."""
         with self._relayed(case, lambda answer: False, "refused") as (bench, _):
-            first = run(self._made(bench, case))
+            first = run(bench.outcome())
         assert isinstance(first, MediaError), "the refused scenario succeeded: does the wire play it in the job's status?"
         assert first.provider_message, f"provider_message is empty, the provider's own words are lost: {first}"
         with self._relayed(case, functools.partial(_reword, first.provider_message), "refused") as (bench, relay):
-            error = run(self._made(bench, case))
+            error = run(bench.outcome())
             assert relay.changed, f"no status check of the refused scenario was answered with {first.provider_message!r}"
             assert isinstance(error, MediaError), f"a refusal in other words was taken for a success: {error}"
-            assert _SAID in error.provider_message, f"the provider's words were lost: {error.provider_message!r} in {error!r}"
-            for text in (error.provider_message, error.message, error.fix):
-                assert CANARY not in text, f"the key that the provider repeated appears in: {text}"
-            assert _SAID not in error.fix, f"fix contains the provider's own words: {error.fix}"
-            assert bench.submits() == 1, f"{bench.submits()} submits for one call"
+            _check_words(bench, error)
             assert error.charged != "no" or first.charged == "no", "whether a refusal is charged depends on its words"
 
     @rule("C16", per="damage")
     def test_c16_imperfect_media_are_delivered_or_kept(self, case: Case) -> None:
         """If this fails: return the provider's bytes as they are; the core repairs what can be, and keeps the rest."""
         with self._relayed(case, functools.partial(_damage, case.subject)) as (bench, relay):
-            made = run(self._made(bench, case))
+            made = run(bench.outcome())
             assert bench.submits() == 1, f"{bench.submits()} submits for one call"
             if isinstance(made, Result):
                 if relay.changed and case.subject != "cut":

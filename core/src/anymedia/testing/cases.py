@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
+import inspect
 import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal, TypeVar, get_args
+from typing import Any, ClassVar, TypeVar
 
 import attrs
 
-from ..capabilities import CapabilityMatrix, Choice, ContinueRule, MaskRule, ModelSpec, Rule
+from ..capabilities import CapabilityMatrix, Choice, ContinueRule, MaskRule, ModelSpec
 from ..capabilities.matrix_cache import snapshot_document, write_snapshot
 from ..requests import KINDS, Operation
 from .case_values import (
@@ -28,10 +30,10 @@ from .case_values import (
     two_values,
     with_distinct_references,
 )
-from .fakes import FLOODS, REDIRECTS, SCENARIOS, Scenario, Wire
-from .harness import Bench, RedirectTarget, cut_matrix, environment, loaded_registry, returns, run
+from .fakes import FLOODS, REDIRECTS, SCENARIOS, FakeService, Scenario, Wire
+from .harness import Bench, cut_matrix, environment, loaded_registry, redirect_target, returns, run
 
-_F = TypeVar("_F", bound=Callable[..., Any])
+_T = TypeVar("_T")
 
 #: Rule id -> what it requires.
 RULES: dict[str, str] = {
@@ -74,38 +76,6 @@ RULES: dict[str, str] = {
     "L01": "with real keys (--anymedia-live), each operation works once, within the budget",
 }
 
-#: What a test is repeated for: each distinct operation spec of the matrix (``shape``), or those of some kind, or what is
-#: named in the spec. ``operation``, ``submit_failure``, ``redirect``, ``flood`` and what is about answers take one
-#: spec for each operation.
-CasesPer = Literal[
-    "shape",
-    "visual",
-    "video",
-    "continuation",
-    "continuable",
-    "mask",
-    "prompt_limit",
-    "operation",
-    "job",
-    "option",
-    "choice",
-    "several",
-    "input",
-    "large_input",
-    "reference_part",
-    "extra_parameter",
-    "unclaimed_option",
-    "field_rule",
-    "requirement",
-    "submit_failure",
-    "redirect",
-    "flood",
-    "service",
-    "spelling",
-    "envelope",
-    "damage",
-]
-
 #: Ways to spell the media in an answer, or their type.
 SPELLINGS = (
     "data_url", "url_safe_unpadded_lines", "crlf_lines", "unpadded", "url_safe", "data_url_with_charset", "head_without_scheme",
@@ -119,40 +89,47 @@ ENVELOPES = (
 )  # fmt: skip
 #: What may be wrong with media that arrive.
 DAMAGES = ("line_break", "zeros", "text", "streamed_zero", "streamed_open", "cut")
-_OF_ANSWERS: Mapping[CasesPer, tuple[str, ...]] = {"spelling": SPELLINGS, "envelope": ENVELOPES, "damage": DAMAGES}
+_OF_ANSWERS: Mapping[str, tuple[str, ...]] = {"spelling": SPELLINGS, "envelope": ENVELOPES, "damage": DAMAGES}
 
 
-def rule(rule_id: str, *, per: CasesPer = "shape", decided_by_core: bool = False) -> Callable[[_F], _F]:
+def rule(rule_id: str, *, per: str = "shape", decided_by_core: bool = False, scenario: Scenario = "success") -> Callable[[_T], _T]:
     """Mark a test as one for a rule.
+
+    A test of a case that is asynchronous is called with the case's `Bench`, which is open over the wire of its scenario.
 
     Args:
         rule_id: the rule.
-        per: what the test is repeated for, if it has the argument ``case``.
+        per: what the test is repeated for, see `CASES`, if it has the argument ``case``.
         decided_by_core: the core decides the outcome before it reaches the plugin.
+        scenario: what the wire of an asynchronous test plays, unless the subject of the case says it.
     """
     assert rule_id in RULES
-    assert per in get_args(CasesPer)
+    assert per in CASES
+    played = frozenset(CASES[per].names) & frozenset(SCENARIOS)
 
-    def mark(function: _F) -> _F:
-        vars(function).update(__anymedia_rule__=rule_id, __anymedia_per__=per, __anymedia_core__=decided_by_core)
-        return function
+    def mark(function: Any) -> Any:
+        test = _with_bench(function, scenario, played) if inspect.iscoroutinefunction(function) else function
+        vars(test).update(__anymedia_rule__=rule_id, __anymedia_per__=per, __anymedia_core__=decided_by_core)
+        return test
 
     return mark
+
+
+def _with_bench(function: Callable[..., Any], scenario: Scenario, played: frozenset[str]) -> Callable[..., None]:
+    """Return the test of a case that runs a coroutine function with the bench of the case."""
+
+    def test(self: CaseMaker, case: Case) -> None:
+        with self.bench(case, case.subject if case.subject in played else scenario) as bench:  # type: ignore[arg-type]
+            run(function(self, case, bench))
+
+    functools.update_wrapper(test, function)
+    del test.__wrapped__  # type: ignore[attr-defined]  # pytest would take its arguments for fixtures
+    return test
 
 
 def rule_of(test: Any) -> str | None:
     """Return the id of a test function's rule, or None."""
     return getattr(test, "__anymedia_rule__", None)
-
-
-def cases_per(test: Any) -> CasesPer:
-    """Return what a test function is repeated for."""
-    return getattr(test, "__anymedia_per__", "shape")
-
-
-def is_decided_by_core(test: Any) -> bool:
-    """Whether the core decides the outcome of a test before it reaches the plugin."""
-    return getattr(test, "__anymedia_core__", False)
 
 
 def known_gap(rule_id: str, reason: str, *, case: str = "*") -> Callable[[type], type]:
@@ -189,16 +166,14 @@ class Case:
     Attributes:
         service: the service of the backend.
         shape: the operation spec, with a model that has it.
-        subject: the option, input, part or scenario that is tested.
-        values: two or more values of it; none of an input, whose files are made by the test.
-        rule: the rule between fields that is tested.
+        subject: the option, input, part, rule between fields or scenario that is tested.
+        values: two or more values of it, or the rule; none of an input, whose files are made by the test.
     """
 
     service: str
     shape: Shape
     subject: str = ""
     values: tuple[Any, ...] | None = None
-    rule: Rule | None = None
 
     def __str__(self) -> str:
         parts = [self.service, self.shape.model.id, self.shape.spec.name, self.subject]
@@ -224,35 +199,104 @@ def _starts_something(shape: Shape) -> bool:
     return shape.operation != "continue_video"
 
 
-#: What a test is repeated for -> whether it applies to a shape.
-_APPLIES: Mapping[CasesPer, Callable[[Shape], bool]] = {
-    "visual": lambda shape: shape.media in {"image", "video"},
-    "video": lambda shape: shape.media == "video" and not shape.spec.task,
-    "continuation": _continues,
-    "continuable": lambda shape: any(f.name == "continue_from" for f in attrs.fields(KINDS[shape.operation])),
-    "mask": _takes_mask_image,
-    "prompt_limit": lambda shape: bool(shape.spec.prompt.max_chars),
-    "job": _starts_something,
-    "large_input": lambda shape: any(True for _ in large_inputs(shape)),
-    "operation": _starts_something,
-    "submit_failure": _starts_something,
-    "redirect": _starts_something,
-    "flood": _starts_something,
-    **dict.fromkeys(_OF_ANSWERS, _starts_something),
+def _is_visual(shape: Shape) -> bool:
+    return shape.media in {"image", "video"}
+
+
+#: The (subject, values) of the cases of a shape.
+_Subjects = Iterator[tuple[str, tuple[Any, ...] | None]]
+
+
+def _whole(shape: Shape) -> _Subjects:
+    yield "", None
+
+
+@attrs.frozen(kw_only=True)
+class Per:
+    """What a test is repeated for.
+
+    Attributes:
+        applies: whether it applies to a shape.
+        once: the key that it is run once for; None where it is run for each shape.
+        subjects: the cases of a shape.
+        names: the subjects, where they do not depend on the shape; of scenarios those that the wire plays.
+        needs_http: whether the shape must be requested over HTTP.
+        of_one_loop: other tests show that each option and input arrives; this covers values and parts, which one loop of a hook sends.
+        of_service: it does not depend on the hook in most backends: how an answer is received, a file is sent, a value is looked up.
+    """
+
+    applies: Callable[[Shape], bool] = lambda shape: True
+    once: Callable[[Shape], Any] = lambda shape: None
+    subjects: Callable[[Shape], _Subjects] = _whole
+    names: tuple[str, ...] = ()
+    needs_http: bool = False
+    of_one_loop: bool = False
+    of_service: bool = False
+
+
+def _by_operation(shape: Shape) -> Any:
+    return shape.operation
+
+
+def _named(names: Callable[[Shape], Iterator[str]]) -> Callable[[Shape], _Subjects]:
+    return lambda shape: ((name, ()) for name in names(shape))
+
+
+def _takes_two(shape: Shape) -> bool:
+    count = shape.spec.options.get("n")
+    return count is not None and count.problem(2) is None
+
+
+def _options(shape: Shape) -> _Subjects:
+    for name, option in shape.spec.options.items():
+        if name not in _COVERED_SEPARATELY and (values := option_values(name, option)):
+            yield name, values
+
+
+def _choices(shape: Shape) -> _Subjects:
+    every = {**shape.spec.options, **{f"{shape.extras}.{name}": option for name, option in shape.spec.extra_params.items()}}
+    for name, option in every.items():
+        if isinstance(option, Choice) and not option.fixed and len(option.one_of) > 2 and name not in _COVERED_SEPARATELY:
+            yield name, option.one_of
+
+
+def _extra_parameters(shape: Shape) -> _Subjects:
+    yield from ((name, values) for name, option in shape.spec.extra_params.items() if (values := two_values(option)))
+
+
+#: What a test may be repeated for: each distinct operation spec of the matrix (``shape``), those of some kind, or what a spec names.
+CASES: Mapping[str, Per] = {
+    "shape": Per(),
+    "visual": Per(applies=_is_visual),
+    "video": Per(applies=lambda shape: shape.media == "video" and not shape.spec.task),
+    "continuation": Per(applies=_continues),
+    "continuable": Per(applies=lambda shape: any(f.name == "continue_from" for f in attrs.fields(KINDS[shape.operation]))),
+    "mask": Per(applies=_takes_mask_image),
+    "prompt_limit": Per(applies=lambda shape: bool(shape.spec.prompt.max_chars)),
+    "operation": Per(applies=_starts_something, once=_by_operation),
+    "job": Per(applies=_starts_something),
+    "requirement": Per(),
+    "several": Per(applies=_takes_two),
+    "service": Per(once=lambda shape: ""),
+    "option": Per(subjects=_options),
+    "choice": Per(subjects=_choices, of_one_loop=True, of_service=True),
+    "input": Per(subjects=_named(input_names)),
+    # how a file is sent depends on the endpoint
+    "large_input": Per(subjects=_named(large_inputs), once=lambda shape: shape.spec.name, of_one_loop=True, of_service=True),
+    "reference_part": Per(subjects=lambda shape: ((name, (one, two)) for name, one, two in reference_parts(shape)), of_one_loop=True),
+    "extra_parameter": Per(subjects=_extra_parameters, of_one_loop=True),
+    "unclaimed_option": Per(subjects=lambda shape: ((name, (value, value)) for name, value in foreign_options(shape))),
+    "field_rule": Per(subjects=lambda shape: ((f"rule{i}", (found,)) for i, found in enumerate(shape.spec.rules)), of_one_loop=True),
+    "submit_failure": Per(
+        applies=_starts_something,
+        # how a service fails depends on the endpoint, not on the rest of the spec
+        once=lambda shape: (shape.operation, repr(shape.spec.wire), repr(shape.model.wire)),
+        names=tuple(scenario for scenario in SCENARIOS if scenario not in _NOT_FAILURES),
+    ),
+    "redirect": Per(applies=_starts_something, once=_by_operation, names=REDIRECTS, needs_http=True, of_service=True),
+    "flood": Per(applies=_starts_something, once=_by_operation, names=FLOODS, of_service=True),
+    **{name: Per(applies=_starts_something, once=_by_operation, names=names, needs_http=True) for name, names in _OF_ANSWERS.items()},
 }
-
-
-def _once_per(per: CasesPer, shape: Shape) -> Any:
-    """Return the key that a test is run once for; None where it is run for each shape."""
-    if per in {"operation", "redirect", "flood", *_OF_ANSWERS}:
-        return shape.operation
-    if per == "service":
-        return ""
-    if per == "large_input":  # how a file is sent depends on the endpoint
-        return shape.spec.name
-    if per == "submit_failure":  # how a service fails depends on the endpoint, not on the rest of the spec
-        return shape.operation, repr(shape.spec.wire), repr(shape.model.wire)
-    return None
 
 
 def representatives(test: Any, cases: Sequence[Case], *, is_local: bool) -> Sequence[Case]:
@@ -267,28 +311,22 @@ def representatives(test: Any, cases: Sequence[Case], *, is_local: bool) -> Sequ
         cases: all its cases.
         is_local: whether the backend works on this machine.
     """
-    per, first = cases_per(test), rule_of(test) == "B01"
-    if is_decided_by_core(test) or (is_local and not first) or per in _OF_ANSWERS:
+    name, first = test.__anymedia_per__, rule_of(test) == "B01"
+    if test.__anymedia_core__ or (is_local and not first) or name in _OF_ANSWERS:
         return cases[:1]
     chosen: list[Case] = []
     seen: set[tuple[str, str]] = set()
-    if per == "choice":  # each value is a call: take the choices with the fewest
+    if name == "choice":  # each value is a call: take the choices with the fewest
         cases = sorted(cases, key=lambda case: len(case.values or ()))
     for case in cases:
         hook = case.shape.spec.name if first else case.shape.operation
         keys = {("service", case.service)}
-        keys |= set() if per in _ONCE_PER_SERVICE else {("hook", hook)}
-        keys |= set() if per in _OF_ONE_LOOP else {("subject", case.subject)}
+        keys |= set() if CASES[name].of_service else {("hook", hook)}
+        keys |= set() if CASES[name].of_one_loop else {("subject", case.subject)}
         if keys - seen:
             chosen.append(case)
             seen |= keys
     return chosen
-
-
-#: Other tests show that each option and input arrives at all; these cover its values and parts, which one loop of a hook sends.
-_OF_ONE_LOOP = frozenset({"choice", "reference_part", "field_rule", "extra_parameter", "large_input"})
-#: What does not depend on the hook in most backends: how an answer is received, a file is sent, and a table of values is looked up.
-_ONCE_PER_SERVICE = frozenset({"flood", "redirect", "choice", "large_input"})
 
 
 #: Test class -> its cache directory.
@@ -332,7 +370,8 @@ class CaseMaker:
 
     def _take_snapshot(self) -> None:
         shipped, service = cut_matrix(self.backend, ""), (self.services or ("",))[0]
-        with self.wire("success", service) as wire, Bench.over(self.backend, service, wire, shipped, self.cache()) as bench:
+        own: Any = {"shape": None, "find": None}  # it makes nothing
+        with self.wire("success", service) as wire, Bench.over(self.backend, service, wire, shipped, self.cache(), **own) as bench:
             document = snapshot_document(run(bench.listed()), bench.today)
             write_snapshot(self.backend, document, shipped, loaded_registry().plugins[self.backend].hooks)
 
@@ -355,51 +394,50 @@ class CaseMaker:
     def bench(self, case: Case, scenario: Scenario = "success") -> Iterator[Bench]:
         """Set up a router over the wire of a case."""
         with contextlib.ExitStack() as opened:
-            target = opened.enter_context(RedirectTarget()) if scenario in REDIRECTS else None
+            target = opened.enter_context(redirect_target("success")) if scenario in REDIRECTS else None
             self.redirect_to = "" if target is None else target.url
             wire = opened.enter_context(self.wire(scenario, case.service))
-            over = Bench.over(self.backend, case.service, wire, self._matrix(case.service), self.cache(), target)
-            yield opened.enter_context(over)
+            yield opened.enter_context(self.over(case, wire, target))
 
-    def maker(self, case: Case) -> Callable[[str], Shape | None]:
-        """Return a function that finds the shape which makes what a model can continue."""
-        found = self._matrix(case.service)
-        today = self.today(case.service)
-        operation: Operation = "generate_video" if case.shape.model.media == "video" else "generate_image"
+    def over(self, case: Case, wire: Wire, target: FakeService | None = None) -> contextlib.AbstractContextManager[Bench]:
+        """Set up a router over a wire that is open."""
+        matrix = self._matrix(case.service)
+        return Bench.over(self.backend, case.service, wire, matrix, self.cache(), target, shape=case.shape, find=self._find)
 
-        def find(model_id: str) -> Shape | None:
-            for model in found.models:
-                continued_by = model.continues_with or (model.id,)
-                if model_id in continued_by and operation in model.operations and is_available(model, today) and is_complete(model):
-                    return Shape(model=model, spec=model.operations[operation])
-            return None
-
-        return find
+    def _find(self, service: str, continued_by: ModelSpec) -> Shape | None:
+        """Return the shape which makes what a model can continue."""
+        operation: Operation = "generate_video" if continued_by.media == "video" else "generate_image"
+        for model in self._matrix(service).models:
+            is_one = continued_by.id in (model.continues_with or (model.id,)) and operation in model.operations
+            if is_one and is_available(model, self.today(service)) and is_complete(model):
+                return Shape(model=model, spec=model.operations[operation])
+        return None
 
     def cases(self, test: Any) -> Iterator[Case]:
         """Yield the cases of a test function."""
-        per = cases_per(test)
+        name = test.__anymedia_per__
         for service in self.all_services():
-            if per == "requirement":
+            if name == "requirement":
                 yield from (Case(service=service, shape=shape) for shape in self._requiring(service))
                 continue
             done: set[Any] = set()
             found = shapes(self._matrix(service), self.today(service))
-            for shape in with_distinct_references(found) if per == "reference_part" else found:
-                once = _once_per(per, shape)
-                if once in done or not self._applies(per, service, shape):
+            for shape in with_distinct_references(found) if name == "reference_part" else found:
+                once = CASES[name].once(shape)
+                if once in done or not self._applies(name, service, shape):
                     continue
-                if once is not None:
-                    done.add(once)
-                yield from self._cases_of(per, service, shape)
+                played = [(one, None) for one in CASES[name].names if one in self.scenarios or one not in SCENARIOS]
+                subjects = played if CASES[name].names else list(CASES[name].subjects(shape))
+                done |= {once} if subjects and once is not None else set()
+                yield from (Case(service=service, shape=shape, subject=subject, values=values) for subject, values in subjects)
 
-    def _applies(self, per: CasesPer, service: str, shape: Shape) -> bool:
-        if shape.operation == "continue_video" and not self._can_begin(service, shape):
+    def _applies(self, name: str, service: str, shape: Shape) -> bool:
+        if shape.operation == "continue_video" and _continues(shape) and self._find(service, shape.model) is None:
             return False
-        if per == "job" and not self._can_lose_job(shape):
+        if name == "job" and not self._can_lose_job(shape):
             return False
-        applies = _APPLIES.get(per)
-        return applies is None or applies(shape)
+        is_sent = not CASES[name].needs_http or (self.scenarios != ("success",) and shape.operation not in self.not_http)
+        return is_sent and CASES[name].applies(shape)
 
     def _can_lose_job(self, shape: Shape) -> bool:
         """Whether a shape may start a job, at a service whose wire can lose one."""
@@ -422,32 +460,6 @@ class CaseMaker:
         ]
         return tuple(dict.fromkeys(lines))
 
-    def _can_begin(self, service: str, shape: Shape) -> bool:
-        return not _continues(shape) or self.maker(Case(service=service, shape=shape))(shape.model.id) is not None
-
-    def _cases_of(self, per: CasesPer, service: str, shape: Shape) -> Iterator[Case]:
-        def case(subject: str = "", values: tuple[Any, ...] | None = None, rule: Rule | None = None) -> Case:
-            return Case(service=service, shape=shape, subject=subject, values=values, rule=rule)
-
-        if per == "several":
-            if (count := shape.spec.options.get("n")) is not None and count.problem(2) is None:
-                yield case()
-        elif per == "field_rule":
-            yield from (case(f"rule{index}", rule=found) for index, found in enumerate(shape.spec.rules))
-        elif per == "redirect":
-            yield from (case(scenario) for scenario in self.scenarios if scenario in REDIRECTS and shape.operation not in self.not_http)
-        elif per == "flood":
-            yield from (case(scenario) for scenario in self.scenarios if scenario in FLOODS)
-        elif per == "submit_failure":
-            yield from (case(scenario) for scenario in self.scenarios if scenario not in _NOT_FAILURES)
-        elif per in _OF_ANSWERS:
-            is_http = self.scenarios != ("success",) and shape.operation not in self.not_http
-            yield from (case(name) for name in _OF_ANSWERS[per] if is_http)
-        elif per in _SUBJECTS:
-            yield from (case(subject, values) for subject, values in _SUBJECTS[per](shape))
-        else:
-            yield case()
-
     def dead_models(self) -> Sequence[tuple[str, ModelSpec]]:
         """Return (service, model) for every model that was retired by the day the matrix was checked."""
         return [(s, m) for s in self.all_services() for m in self._matrix(s).models if not is_available(m, self.today(s))]
@@ -466,48 +478,3 @@ def classes_of(backend: str) -> Iterator[type[CaseMaker]]:
         pending += cls.__subclasses__()
         if cls.backend == backend:
             yield cls
-
-
-def _options(shape: Shape) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    for name, option in shape.spec.options.items():
-        if name not in _COVERED_SEPARATELY and (values := option_values(name, option)):
-            yield name, values
-
-
-def _choices(shape: Shape) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    every = {**shape.spec.options, **{f"{shape.extras}.{name}": option for name, option in shape.spec.extra_params.items()}}
-    for name, option in every.items():
-        if isinstance(option, Choice) and not option.fixed and len(option.one_of) > 2 and name not in _COVERED_SEPARATELY:
-            yield name, option.one_of
-
-
-def _inputs(shape: Shape) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    yield from ((name, ()) for name in input_names(shape))
-
-
-def _large_inputs(shape: Shape) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    yield from ((name, ()) for name in large_inputs(shape))
-
-
-def _reference_parts(shape: Shape) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    yield from ((name, (one, two)) for name, one, two in reference_parts(shape))
-
-
-def _extra_parameters(shape: Shape) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    yield from ((name, values) for name, option in shape.spec.extra_params.items() if (values := two_values(option)))
-
-
-def _unclaimed_options(shape: Shape) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    yield from ((name, (value, value)) for name, value in foreign_options(shape))
-
-
-#: What a test is repeated for -> the (subject, values) of a shape.
-_SUBJECTS: Mapping[CasesPer, Callable[[Shape], Iterator[tuple[str, tuple[Any, ...]]]]] = {
-    "option": _options,
-    "choice": _choices,
-    "input": _inputs,
-    "large_input": _large_inputs,
-    "reference_part": _reference_parts,
-    "extra_parameter": _extra_parameters,
-    "unclaimed_option": _unclaimed_options,
-}

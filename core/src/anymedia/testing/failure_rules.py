@@ -9,7 +9,7 @@ import re
 import traceback
 import warnings
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -40,37 +40,6 @@ from ..state.store import FINAL_STATES, CallRecord
 from .cases import Case, CaseMaker, rule
 from .fakes import CANARY, RETRY_AFTER
 from .harness import Bench, JumpingClock, fresh_registry, loaded_registry, run
-
-#: The errors that a redirected submit may raise.
-_REDIRECT_ERRORS = (BadBackendResponse, BackendUnavailable, SubmissionUnknown)
-
-
-class RedirectRules(CaseMaker):
-    """No submit follows a redirect."""
-
-    @rule("C11", per="redirect")
-    def test_c11_submit_follows_no_redirect(self, case: Case) -> None:
-        """If this fails: disable redirects in your HTTP client or SDK (``follow_redirects``, ``allow_redirects``)."""
-        with self.bench(case, case.subject) as bench:  # type: ignore[arg-type]
-            assert bench.redirect_target is not None
-            error = run(self._redirected_error(bench, case))
-            arrived = bench.redirect_target.arrived
-            assert not arrived, f"it followed the redirect: {'; '.join(arrived)}"
-            assert error is not None, f"the {case.subject} scenario succeeded: does the wire play it?"
-            assert bench.submits() == 1, f"{bench.submits()} submits for one call"
-            assert isinstance(error, _REDIRECT_ERRORS), f"{type(error).__name__}: {error}"
-            assert error.job_id
-            assert error.charged in {"no", "unknown"}, f"charged is {error.charged!r}, but the service gave no result"
-
-    async def _redirected_error(self, bench: Bench, case: Case) -> MediaError | None:
-        async with bench.router(policy=Policy(retries=0, preview=True)) as router:
-            request = await bench.request(router, case.shape, self.maker(case))
-            try:
-                await bench.execute(router, request, case.shape)
-            except MediaError as error:
-                return error
-        return None
-
 
 #: Scenario -> the errors it may raise. A submit that may have been delivered is never a definite failure.
 _EXPECTED_ERRORS: dict[str, tuple[type[MediaError], ...]] = {
@@ -143,24 +112,18 @@ class FailureRules(CaseMaker):
         kept = _FAILURES.setdefault(type(self), {})
         if str(case) not in kept:
             with self.bench(case, case.subject) as bench:  # type: ignore[arg-type]
-                error = run(self._fail(bench, case))
+                error = run(bench.outcome())
+                if not isinstance(error, MediaError):
+                    found = " (if by a lookup: a fake lists what `Call.listed` gives)" if _has_lookup(self.backend) else ""
+                    raise AssertionError(f"the {case.subject} scenario succeeded{found}: {error}")
                 trace = "".join(traceback.format_exception(error))  # with its notes and causes
-                texts = (str(error), repr(error), str(error.to_json()), trace, *_recorded_texts(bench))
-                had_job = any(call.job is not None for call in run(bench.store.calls()))
+                calls = run(bench.store.calls())
+                texts = (str(error), repr(error), str(error.to_json()), trace, *_recorded_texts(bench, calls))
+                had_job = any(call.job is not None for call in calls)
                 kept[str(case)] = Failure(
                     error=_without_frames(error), submits=bench.submits(), had_job=had_job, texts=texts, hidden=_hidden(bench)
                 )
         return kept[str(case)]
-
-    async def _fail(self, bench: Bench, case: Case) -> MediaError:
-        async with bench.router(policy=Policy(retries=0, preview=True)) as router:
-            request = await bench.request(router, case.shape, self.maker(case))
-            try:
-                result = await bench.execute(router, request, case.shape)
-            except MediaError as error:
-                return error
-            found = " (if by a lookup: a fake lists what `Call.listed` gives)" if _has_lookup(self.backend) else ""
-            raise AssertionError(f"the {case.subject} scenario succeeded{found}: {result}")
 
     @rule("C01", per="submit_failure")
     def test_c01_failure_raises_its_own_error(self, case: Case) -> None:
@@ -202,18 +165,26 @@ class FailureRules(CaseMaker):
         _assert_no_secret(failure.texts, failure.hidden)
 
     @rule("C03")
-    def test_c03_success_reveals_no_secret(self, case: Case) -> None:
+    async def test_c03_success_reveals_no_secret(self, case: Case, bench: Bench) -> None:
         """If this fails: keep signed URLs only in ``ContinuationData.secret`` and ``Piece.url``."""
-        with self.bench(case) as bench:
+        result, _ = await bench.make()
+        handles = [repr(await bench.store.load_continuation(file.continuation_id)) for file in result.files if file.continuation_id]
+        contents = [file.path.read_bytes().decode("latin-1") for file in result.files]
+        texts = (repr(result), str(result.to_json()), *handles, *contents, *_recorded_texts(bench, await bench.store.calls()))
+        _assert_no_secret(texts, _hidden(bench))
 
-            async def go() -> list[str]:
-                async with bench.router() as router:
-                    request = await bench.request(router, case.shape, self.maker(case))
-                    result = await bench.execute(router, request, case.shape)
-                    handles = [repr(await bench.store.load_continuation(f.continuation_id)) for f in result.files if f.continuation_id]
-                    return [repr(result), str(result.to_json()), *handles, *(f.path.read_bytes().decode("latin-1") for f in result.files)]
-
-            _assert_no_secret((*run(go()), *_recorded_texts(bench)), _hidden(bench))
+    @rule("C11", per="redirect")
+    async def test_c11_submit_follows_no_redirect(self, case: Case, bench: Bench) -> None:
+        """If this fails: disable redirects in your HTTP client or SDK (``follow_redirects``, ``allow_redirects``)."""
+        assert bench.redirect_target is not None
+        error = await bench.outcome()
+        arrived = bench.redirect_target.state.get("arrived")
+        assert not arrived, f"it followed the redirect: {'; '.join(arrived)}"
+        assert isinstance(error, MediaError), f"the {case.subject} scenario succeeded: does the wire play it?"
+        assert bench.submits() == 1, f"{bench.submits()} submits for one call"
+        assert isinstance(error, BadBackendResponse | BackendUnavailable | SubmissionUnknown), f"{type(error).__name__}: {error}"
+        assert error.job_id
+        assert error.charged in {"no", "unknown"}, f"charged is {error.charged!r}, but the service gave no result"
 
     @rule("C12", per="flood")
     def test_c12_answer_that_is_too_large_is_cut_off(self, case: Case) -> None:
@@ -235,8 +206,7 @@ class FailureRules(CaseMaker):
 
             async def go() -> tuple[Any, Any]:
                 async with bench.router() as router:
-                    request = await bench.request(router, case.shape, self.maker(case))
-                    task = asyncio.create_task(bench.execute(router, request, case.shape))
+                    task = asyncio.create_task(bench.execute(router, await bench.request(router)))
                     await _submitted(bench, task)
                     task.cancel()
                     ended = (await asyncio.gather(task, return_exceptions=True))[0]
@@ -266,8 +236,8 @@ class FailureRules(CaseMaker):
             async def go() -> MediaError:
                 clock = JumpingClock()
                 async with bench.router(policy=Policy(retries=0, preview=True), clock=clock) as router:
-                    request = await bench.request(router, case.shape, self.maker(case))
-                    task = asyncio.create_task(bench.execute(router, request, case.shape, deadline=_DEADLINE))
+                    request = await bench.request(router)
+                    task = asyncio.create_task(bench.execute(router, request, deadline=_DEADLINE))
                     await _submitted(bench, task)
                     clock.ahead = _DEADLINE
                     try:
@@ -284,41 +254,27 @@ class FailureRules(CaseMaker):
                 assert error.charged == "unknown"
 
     @rule("C13", per="operation")
-    def test_c13_event_loop_is_free_during_a_call(self, case: Case) -> None:
+    async def test_c13_event_loop_is_free_during_a_call(self, case: Case, bench: Bench) -> None:
         """If this fails: use the SDK's asynchronous client, or ``await context.run_blocking(function, ...)`` for what blocks."""
-        with self.bench(case) as bench:
-
-            async def go() -> dict[str, float]:
-                async with bench.router() as router:
-                    request = await bench.request(router, case.shape, self.maker(case))
-                    blocked: dict[str, float] = {}
-                    for again in range(_BLOCKED_TIMES):  # on a machine that is busy, one step may take long; a hook that blocks always does
-                        router.registry.longest_steps = {}
-                        await bench.execute(router, request, case.shape)
-                        steps = {hook: seconds for hook, seconds in router.registry.longest_steps.items() if seconds > _MOST_BLOCKED}
-                        blocked = {hook: steps[hook] for hook in steps if not again or hook in blocked}
-                        if not blocked:
-                            break
-                return blocked
-
-            blocked = run(go())
-            assert not bench.blocking, f"on the event loop, the backend called {', '.join(sorted(set(bench.blocking)))}"
-            said = " and ".join(f"{hook} blocked the event loop for {seconds:.1f} s" for hook, seconds in blocked.items())
-            assert not blocked, f"{said}, each time: all other calls stood still"
+        async with bench.router() as router:
+            request = await bench.request(router)
+            blocked: dict[str, float] = {}
+            for again in range(_BLOCKED_TIMES):  # on a machine that is busy, one step may take long; a hook that blocks always does
+                router.registry.longest_steps = {}
+                await bench.execute(router, request)
+                steps = {hook: seconds for hook, seconds in router.registry.longest_steps.items() if seconds > _MOST_BLOCKED}
+                blocked = {hook: steps[hook] for hook in steps if not again or hook in blocked}
+                if not blocked:
+                    break
+        assert not bench.blocking, f"on the event loop, the backend called {', '.join(sorted(set(bench.blocking)))}"
+        said = " and ".join(f"{hook} blocked the event loop for {seconds:.1f} s" for hook, seconds in blocked.items())
+        assert not blocked, f"{said}, each time: all other calls stood still"
 
     @rule("C07", per="operation")
-    def test_c07_call_connects_to_its_own_hosts_only(self, case: Case) -> None:
+    async def test_c07_call_connects_to_its_own_hosts_only(self, case: Case, bench: Bench) -> None:
         """If this fails: use the address ``context.settings["base_url"]``, and connect to no other host."""
-        with self.bench(case) as bench:
-
-            async def go() -> None:
-                async with bench.router() as router:
-                    request = await bench.request(router, case.shape, self.maker(case))
-                    with contextlib.suppress(MediaError):
-                        await bench.execute(router, request, case.shape)
-
-            run(go())
-            assert not bench.tried, f"connections left this machine: {bench.tried}"
+        await bench.outcome()
+        assert not bench.tried, f"connections left this machine: {bench.tried}"
 
     @rule("C07")
     def test_c07_credentials_have_declared_hosts(self) -> None:
@@ -343,11 +299,10 @@ def _without_frames(error: MediaError) -> MediaError:
     return error
 
 
-def _recorded_texts(bench: Bench) -> list[str]:
+def _recorded_texts(bench: Bench, calls: Sequence[CallRecord]) -> list[str]:
     """Return what was written to the journal, logs and streams, and reported to the caller."""
-    records = [repr(call) for call in run(bench.store.calls())]
-    assert records, "the journal has no record of the call"
-    return [*records, *bench.texts]
+    assert calls, "the journal has no record of the call"
+    return [*map(repr, calls), *bench.texts]
 
 
 def _hidden(bench: Bench) -> tuple[str, ...]:
@@ -423,74 +378,57 @@ class JobRules(CaseMaker):
         # A backend that works on this machine may use a thread, whose modules must not be unloaded.
         return contextlib.nullcontext(loaded_registry()) if bench.wire.submits is None else fresh_registry(self.backend)
 
-    async def _submit(self, bench: Bench, router: Router, case: Case, **changes: Any) -> CallRecord:
-        request = await bench.request(router, case.shape, self.maker(case), **changes)
-        return await router.submit(request, backend=self.backend, model=case.shape.model.id, output=f"{bench.folder}/out/")
+    async def _submit(self, bench: Bench, router: Router, **changes: Any) -> CallRecord:
+        request = await bench.request(router, **changes)
+        return await router.submit(request, backend=self.backend, model=bench.shape.model.id, output=f"{bench.folder}/out/")
 
     @rule("C04", per="video")
-    def test_c04_video_job_is_resumed_by_another_process(self, case: Case) -> None:
+    async def test_c04_video_job_is_resumed_by_another_process(self, case: Case, bench: Bench) -> None:
         """If this fails: put everything that ``check_job`` needs into ``Job.id`` and ``Job.data``."""
-        with self.bench(case) as bench:
-
-            async def go() -> None:
-                store = bench.store
-                async with bench.router(store=store) as first:
-                    request = await bench.request(first, case.shape, self.maker(case))
-                    before = bench.submits()
-                    call = await first.submit(request, backend=self.backend, model=case.shape.model.id, output=f"{bench.folder}/out/")
-                with self._reloaded_registry(bench) as registry:
-                    async with bench.router(store=store, registry=registry) as second:
-                        result = await second.resume(call.id, deadline=60.0)
-                assert result.files
-                assert bench.submits() - before == 1, f"{bench.submits() - before} submits for one call"
-
-            run(go())
+        async with bench.router() as first:
+            await bench.request(first)  # what it continues is made now
+            before = bench.submits()
+            call = await self._submit(bench, first)
+        with self._reloaded_registry(bench) as registry:
+            async with bench.router(registry=registry) as second:
+                result = await second.resume(call.id, deadline=60.0)
+        assert result.files
+        assert bench.submits() - before == 1, f"{bench.submits() - before} submits for one call"
 
     @rule("C04", per="operation")
-    def test_c04_jobs_have_distinct_handles(self, case: Case) -> None:
+    async def test_c04_jobs_have_distinct_handles(self, case: Case, bench: Bench) -> None:
         """If this fails: return the id from the service's answer as ``Job.id``."""
-        with self.bench(case) as bench:
-
-            async def go() -> None:
-                async with bench.router() as first:
-                    calls = [await self._submit(bench, first, case, prompt=words) for words in ("a red fox", "a blue boat")]
-                calls = [await first.job(call.id) for call in calls]  # closing the router waited for the answer to each submit
-                if any(call.job is None for call in calls):
-                    return  # finished immediately: there is no job
-                handles = [(call.job or {})["id"] for call in calls]
-                assert len(set(handles)) == len(handles), f"two jobs have the same handle: {handles}"
-                with self._reloaded_registry(bench) as registry:
-                    async with bench.router(registry=registry) as second:
-                        for call in calls:
-                            result = await second.resume(call.id, deadline=60.0)
-                            assert result.files or result.data is not None
-
-            run(go())
+        async with bench.router() as first:
+            calls = [await self._submit(bench, first, prompt=words) for words in ("a red fox", "a blue boat")]
+        calls = [await first.job(call.id) for call in calls]  # closing the router waited for the answer to each submit
+        if any(call.job is None for call in calls):
+            return  # finished immediately: there is no job
+        handles = [(call.job or {})["id"] for call in calls]
+        assert len(set(handles)) == len(handles), f"two jobs have the same handle: {handles}"
+        with self._reloaded_registry(bench) as registry:
+            async with bench.router(registry=registry) as second:
+                for call in calls:
+                    result = await second.resume(call.id, deadline=60.0)
+                    assert result.files or result.data is not None
 
     @rule("C05", per="operation")
-    def test_c05_job_can_be_cancelled(self, case: Case) -> None:
+    async def test_c05_job_can_be_cancelled(self, case: Case, bench: Bench) -> None:
         """If this fails: ``cancel_job`` must send one cancel request, and ``check_job`` return Failed for a job that was cancelled."""
         if "cancel_job" not in loaded_registry().plugins[self.backend].hooks:
             return
-        with self.bench(case) as bench:
-
-            async def go() -> None:
-                async with bench.router(clock=SystemClock()) as router:  # no status check before it is cancelled
-                    call = await self._submit(bench, router, case)
-                    before, asked = bench.submits(), _stops(bench)
-                    try:
-                        ended = await router.cancel(call.id)
-                    except UnsupportedOperation:
-                        return  # the service cannot cancel such a job, and the backend reports that
-                    asked = _stops(bench) - asked
-                assert ended.state in FINAL_STATES, f"the run ended as {ended.state!r}"
-                assert bench.submits() <= max(before, 1), "cancelling it made another submit"
-                if ended.state == "cancelled" and ended.job is not None and bench.wire.stops is not None:
-                    assert asked == 1, f"{asked} cancel requests have reached the service, instead of 1"
-                if ended.state == "cancelled" and ended.job is not None:
-                    await self._ends(bench, call)
-
-            run(go())
+        async with bench.router(clock=SystemClock()) as router:  # no status check before it is cancelled
+            call = await self._submit(bench, router)
+            before, asked = bench.submits(), _stops(bench)
+            try:
+                ended = await router.cancel(call.id)
+            except UnsupportedOperation:
+                return  # the service cannot cancel such a job, and the backend reports that
+            asked = _stops(bench) - asked
+        assert ended.state in FINAL_STATES, f"the run ended as {ended.state!r}"
+        assert bench.submits() <= max(before, 1), "cancelling it made another submit"
+        if ended.state == "cancelled" and ended.job is not None:
+            assert asked == 1 or bench.wire.stops is None, f"{asked} cancel requests have reached the service, instead of 1"
+            await self._ends(bench, call)
 
     async def _ends(self, bench: Bench, call: CallRecord) -> None:
         """Check a cancelled job again: the service says that it has ended, in its own word for it."""
@@ -506,69 +444,46 @@ class JobRules(CaseMaker):
                 return
             raise AssertionError(f"the cancelled job was completed: does the wire stop it? {result}")
 
-    @rule("C10", per="job")
-    def test_c10_job_not_found_at_first_is_checked_again(self, case: Case) -> None:
+    @rule("C10", per="job", scenario="unseen")
+    async def test_c10_job_not_found_at_first_is_checked_again(self, case: Case, bench: Bench) -> None:
         """If this fails: raise ``JobNotFound`` in ``check_job`` for a job that the service does not find; never return Failed for it."""
-        with self.bench(case, "unseen") as bench:
+        result, _ = await bench.make()
+        assert result.files or result.data is not None
+        if (await bench.store.run(result.job_id))[0].job is not None:  # else it finished immediately, without a status check
+            raised = any(JobNotFound.code in text for text in bench.texts)
+            assert raised, "no status check raised JobNotFound: does check_job raise it, and does the wire play 'unseen'?"
 
-            async def go() -> None:
-                async with bench.router() as router:
-                    request = await bench.request(router, case.shape, self.maker(case))
-                    result = await bench.execute(router, request, case.shape)
-                    call = await router.job(result.job_id)
-                assert result.files or result.data is not None
-                assert bench.submits() == 1, f"{bench.submits()} submits for one call"
-                if call.job is not None:  # else it finished immediately, without a status check
-                    raised = any(JobNotFound.code in text for text in bench.texts)
-                    assert raised, "no status check raised JobNotFound: does check_job raise it, and does the wire play 'unseen'?"
-
-            run(go())
-
-    @rule("C10", per="job")
-    def test_c10_job_still_not_found_ends(self, case: Case) -> None:
+    @rule("C10", per="job", scenario="forgotten")
+    async def test_c10_job_still_not_found_ends(self, case: Case, bench: Bench) -> None:
         """If this fails: raise ``JobNotFound`` in ``check_job``, and no other error, for a job that the service does not find."""
-        with self.bench(case, "forgotten") as bench:
-
-            async def go() -> None:
-                async with bench.router() as router:
-                    request = await bench.request(router, case.shape, self.maker(case))
-                    try:
-                        result = await bench.execute(router, request, case.shape, deadline=_JOB_DEADLINE)
-                    except MediaError as error:
-                        assert isinstance(error, JobNotFound), f"{type(error).__name__}: {error}"
-                        assert error.job_id
-                        assert error.charged in {"unknown", "yes"}, f"charged is {error.charged!r}, but the service accepted the job"
-                    else:
-                        call = await router.job(result.job_id)
-                        assert call.job is None, f"the forgotten scenario succeeded: {result}"
-                assert bench.submits() == 1, f"{bench.submits()} submits for one call"
-
-            run(go())
+        ended = await bench.outcome(deadline=_JOB_DEADLINE)
+        if isinstance(ended, MediaError):
+            assert isinstance(ended, JobNotFound), f"{type(ended).__name__}: {ended}"
+            assert ended.job_id
+            assert ended.charged in {"unknown", "yes"}, f"charged is {ended.charged!r}, but the service accepted the job"
+        else:
+            assert (await bench.store.run(ended.job_id))[0].job is None, f"the forgotten scenario succeeded: {ended}"
+        assert bench.submits() == 1, f"{bench.submits()} submits for one call"
 
     @rule("C09", per="operation")
-    def test_c09_lookup_finds_the_exact_submit_or_nothing(self, case: Case) -> None:
+    async def test_c09_lookup_finds_the_exact_submit_or_nothing(self, case: Case, bench: Bench) -> None:
         """If this fails: compare what the service lists with ``record.label`` (or another unique field); never return the newest."""
         if not _has_lookup(self.backend):
             return
-        with self.bench(case) as bench:
-
-            async def go() -> None:
-                async with bench.router() as router:
-                    made = []
-                    for words in ("a red fox", "a blue boat"):
-                        request = await bench.request(router, case.shape, self.maker(case), prompt=words)
-                        made.append(await router.job((await bench.execute(router, request, case.shape)).job_id))
-                    before = bench.submits()
-                    found = [await self._lookup(router, call, call.id) for call in made]
-                    unrelated = await self._lookup(router, made[-1], "job_000000000000", prompt="never asked for")
-                assert unrelated is None, f"it found {unrelated} for a submit that was never made"
-                for call, one in zip(made, found, strict=True):
-                    if isinstance(one, Job) and call.job is not None:
-                        assert one.id == call.job["id"], f"it found {one.id!r} for {call.job['id']!r}"
-                assert found[0] is None or found[0] != found[1], f"it found {found[0]} for two different submits"
-                assert bench.submits() == before, "looking it up made another submit"
-
-            run(go())
+        async with bench.router() as router:
+            made = []
+            for words in ("a red fox", "a blue boat"):
+                request = await bench.request(router, prompt=words)
+                made.append(await router.job((await bench.execute(router, request)).job_id))
+            before = bench.submits()
+            found = [await self._lookup(router, call, call.id) for call in made]
+            unrelated = await self._lookup(router, made[-1], "job_000000000000", prompt="never asked for")
+        assert unrelated is None, f"it found {unrelated} for a submit that was never made"
+        for call, one in zip(made, found, strict=True):
+            if isinstance(one, Job) and call.job is not None:
+                assert one.id == call.job["id"], f"it found {one.id!r} for {call.job['id']!r}"
+        assert found[0] is None or found[0] != found[1], f"it found {found[0]} for two different submits"
+        assert bench.submits() == before, "looking it up made another submit"
 
     async def _lookup(self, router: Router, call: CallRecord, label: str, prompt: str | None = None) -> Any:
         record = SubmissionRecord(

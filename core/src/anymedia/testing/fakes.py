@@ -195,11 +195,62 @@ class Call:
         self.fake.stopped.add(str(job))
 
 
-class FakeService(ThreadingHTTPServer):
-    """A running fake, see `fake_service`; a context manager.
+class LocalServer(ThreadingHTTPServer):
+    """A server on a free port of this machine, which serves from the start; a context manager.
 
     Attributes:
         url: its address.
+    """
+
+    def __init__(self, handler: type[LocalHandler]) -> None:
+        super().__init__(("127.0.0.1", 0), handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        threading.Thread(target=self.serve_forever, args=(0.01,), name="anymedia-fake-service", daemon=True).start()
+
+    def server_close(self) -> None:
+        """Stop serving."""
+        self.shutdown()
+        super().server_close()
+
+
+class LocalHandler(BaseHTTPRequestHandler):
+    """Handles a request of any method with `answer`."""
+
+    def answer(self) -> None:
+        """Handle a request."""
+        raise NotImplementedError
+
+    def do_GET(self) -> None:
+        """Handle a request of any method."""
+        self.answer()
+
+    do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = do_OPTIONS = do_GET  # noqa: N815 - http.server's names
+
+    def body(self) -> bytes:
+        """Read the body of the request."""
+        if "transfer-encoding" not in self.headers:
+            return self.rfile.read(int(self.headers.get("content-length") or 0))
+        parts = []
+        while size := int(self.rfile.readline().partition(b";")[0], 16):
+            parts.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(parts)
+
+    def send(self, status: int, headers: Mapping[str, str], body: bytes, *, cut: bool = False) -> None:
+        """Send an answer; ``cut``: with less than its body."""
+        lines = [f"HTTP/1.0 {status} -", *(f"{n}: {v}" for n, v in headers.items()), f"content-length: {len(body)}", "", ""]
+        with contextlib.suppress(ConnectionError):
+            self.wfile.write("\r\n".join(lines).encode("latin-1", "replace") + (body[:1] if cut else body))
+
+    def log_message(self, *_: Any) -> None:
+        """Log nothing."""
+
+
+class FakeService(LocalServer):
+    """A running fake, see `fake_service`.
+
+    Attributes:
         received: the billable submits.
         checks: job -> how often its status was checked.
         stops: how many requests to cancel a job it has received.
@@ -208,18 +259,11 @@ class FakeService(ThreadingHTTPServer):
     """
 
     def __init__(self, handler: Handler, failures: Mapping[Scenario, Answer], scenario: Scenario, redirect_to: str) -> None:
-        super().__init__(("127.0.0.1", 0), _FakeHandler)
         self.handler, self.failures, self.scenario, self.redirect_to = handler, failures, scenario, redirect_to
-        self.url = f"http://127.0.0.1:{self.server_port}"
         self.received: list[dict[str, Any]] = []
         self.checks: dict[str, int] = {}
         self.stops, self.stopped, self.state = 0, set[str](), dict[str, Any]()
-        threading.Thread(target=self.serve_forever, args=(0.01,), name="anymedia-fake-service", daemon=True).start()
-
-    def server_close(self) -> None:
-        """Stop serving."""
-        self.shutdown()
-        super().server_close()
+        super().__init__(_FakeHandler)
 
     def wire(self, **more: Any) -> Wire:
         """Return the wire of this fake.
@@ -251,14 +295,14 @@ def fake_service(handler: Handler, failures: Mapping[Scenario, Answer]) -> Calla
     return start
 
 
-class _FakeHandler(BaseHTTPRequestHandler):
+class _FakeHandler(LocalHandler):
     server: FakeService
 
-    def _handle(self) -> None:
+    def answer(self) -> None:
+        """Answer as the author's code says, and a submit as the scenario says."""
         path, _, query = self.path.partition("?")
         headers = {name.lower(): value for name, value in self.headers.items()}
-        body = chunked_body(self.rfile) if "transfer-encoding" in headers else self.rfile.read(int(headers.get("content-length", 0)))
-        call = Call(self.server, f"{self.command} {path}", dict(urllib.parse.parse_qsl(query)), headers, body)
+        call = Call(self.server, f"{self.command} {path}", dict(urllib.parse.parse_qsl(query)), headers, self.body())
         try:
             made = self.server.handler(call)
         except Exception as error:  # noqa: BLE001 - the author's code; the plugin's error shows it
@@ -289,26 +333,8 @@ class _FakeHandler(BaseHTTPRequestHandler):
 
     def _send(self, answer: Answer, *, cut: bool = False) -> None:
         plain = isinstance(answer.body, bytes)
-        body = answer.body if plain else json.dumps(answer.body).encode()
         headers = {"content-type": "application/octet-stream" if plain else "application/json", **answer.headers}
-        lines = [f"HTTP/1.0 {answer.status} -", *(f"{n}: {v}" for n, v in headers.items()), f"content-length: {len(body)}", "", ""]
-        with contextlib.suppress(ConnectionError):
-            self.wfile.write("\r\n".join(lines).encode() + (body[:1] if cut else body))
-
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _handle  # noqa: N815 - http.server's names
-
-    def log_message(self, *_: Any) -> None:
-        """Log nothing."""
-
-
-def chunked_body(file: io.BufferedIOBase) -> bytes:
-    """Read a body in chunks from a socket's file."""
-    parts = []
-    while size := int(file.readline().partition(b";")[0], 16):
-        parts.append(file.read(size))
-        file.readline()
-    file.readline()
-    return b"".join(parts)
+        self.send(answer.status, headers, answer.body if plain else json.dumps(answer.body).encode(), cut=cut)
 
 
 def flood(scenario: Scenario, size: int = 400_000_000) -> tuple[Mapping[str, str], Iterator[bytes]]:

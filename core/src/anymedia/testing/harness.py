@@ -15,21 +15,21 @@ import socket
 import sys
 import tempfile
 import textwrap
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TextIO, TypeVar
+from typing import Any, TextIO, TypeVar
+from unittest import mock
 
 import attrs
 
-from ..capabilities import CapabilityMatrix, ContinueRule
+from ..capabilities import CapabilityMatrix, ContinueRule, ModelSpec
+from ..errors import MediaError
 from ..execution.engine import Progress
 from ..execution.listing import listed_models
 from ..hookspecs import ListedModel
 from ..media import Image
+from ..planning import Plan
 from ..plugins.instances import make_instances
 from ..plugins.registry import Registry, discover
 from ..policy import Policy
@@ -40,7 +40,7 @@ from ..settings import InstanceSettings, Settings
 from ..state.sqlite import SqliteStore
 from ..state.store import CallRecord, CallState, Lease
 from .case_values import Shape, minimal_fields
-from .fakes import CANARY, Wire, half_mask
+from .fakes import CANARY, Call, FakeService, Wire, fake_service, half_mask
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _PORT = re.compile(r"(?:127\.0\.0\.1|localhost|\[::1\]):(\d+)")
@@ -63,7 +63,6 @@ def socket_guard(ports: frozenset[int] | None = None, blocking: list[str] | None
         blocking: receives the names of calls that block a running event loop.
     """
     tried: list[Any] = []
-    real = {name: getattr(socket.socket, name) for name in ("connect", "connect_ex", "sendto")}
     resolve = socket.getaddrinfo
 
     def check(address: Any) -> None:
@@ -73,11 +72,13 @@ def socket_guard(ports: frozenset[int] | None = None, blocking: list[str] | None
         raise ConnectionRefusedError(111, f"the conformance kit permits no connection to {address!r}")
 
     def guarded(name: str) -> Callable[..., Any]:
+        real = getattr(socket.socket, name)
+
         def call(self: socket.socket, *arguments: Any) -> Any:
             check(arguments[-1])
             if self.gettimeout() != 0:
                 blocks(f"socket.{name}")
-            return real[name](self, *arguments)
+            return real(self, *arguments)
 
         return call
 
@@ -98,15 +99,12 @@ def socket_guard(ports: frozenset[int] | None = None, blocking: list[str] | None
             raise socket.gaierror(socket.EAI_NONAME, f"the conformance kit resolves no host names: {text!r}")
         return resolve(host, *rest, **more)
 
-    for name in real:
-        setattr(socket.socket, name, guarded(name))
-    socket.getaddrinfo, time.sleep = named, slept  # type: ignore[assignment]
-    try:
+    with (
+        mock.patch.multiple(socket.socket, connect=guarded("connect"), connect_ex=guarded("connect_ex"), sendto=guarded("sendto")),
+        mock.patch.object(socket, "getaddrinfo", named),
+        mock.patch.object(time, "sleep", slept),
+    ):
         yield tried
-    finally:
-        socket.getaddrinfo, time.sleep = resolve, sleep
-        for name, function in real.items():
-            setattr(socket.socket, name, function)
 
 
 def _is_address(text: str) -> bool:
@@ -159,56 +157,15 @@ def collected_output() -> Iterator[list[str]]:
         root.setLevel(level)
 
 
-class RedirectTarget(ThreadingHTTPServer):
-    """The server that redirects point to; a context manager.
-
-    Attributes:
-        arrived: a description of each request: its line, the names of its headers (never their values), the size of its body.
-    """
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _RedirectHandler)
-        self.arrived: list[str] = []
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.01,), name="anymedia-redirect-target", daemon=True)
-
-    @property
-    def url(self) -> str:
-        """The address, without a trailing slash."""
-        return f"http://127.0.0.1:{self.server_port}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
-        self.shutdown()
-        self.server_close()
-        self._thread.join(10)
+def _arrived(call: Call) -> Any:
+    """Note a request: its line, the names of its headers (never their values), the size of its body."""
+    noted = call.fake.state.setdefault("arrived", [])
+    noted.append(f"{call.line} with {', '.join(sorted(call.headers))} and {len(call.body)} bytes")
+    return {}
 
 
-class _RedirectHandler(BaseHTTPRequestHandler):
-    server: RedirectTarget
-
-    def _note(self) -> None:
-        size = int(self.headers.get("content-length") or 0)
-        self.rfile.read(size)
-        path = self.path.partition("?")[0]  # a query may hold a key
-        names = ", ".join(sorted(name.lower() for name in self.headers))
-        self.server.arrived.append(f"{self.command} {path} with {names} and {size} bytes")
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", "2")
-        self.end_headers()
-        self.wfile.write(b"{}")
-
-    do_GET = do_POST = do_PUT = do_PATCH = do_HEAD = do_OPTIONS = do_DELETE = _note  # noqa: N815 - http.server's names
-
-    def log_message(self, *_: Any) -> None:
-        """Log nothing."""
-
-
+#: The server that redirects point to; ``state["arrived"]`` says what it has received.
+redirect_target = fake_service(_arrived, {})
 #: More status checks of one job, or more consecutive failed ones, than any fake causes.
 _MAX_CHECKS, _MAX_FAILED_CHECKS = 500, 20
 
@@ -358,15 +315,11 @@ def fresh_registry(backend: str) -> Iterator[Registry]:
 @contextlib.contextmanager
 def environment(changes: Mapping[str, str], without: tuple[str, ...]) -> Iterator[None]:
     """Set and remove environment variables while the block runs."""
-    before = dict(os.environ)
-    for name in without:
-        os.environ.pop(name, None)
-    os.environ.update(changes)
-    try:
+    with mock.patch.dict(os.environ):
+        for name in without:
+            os.environ.pop(name, None)
+        os.environ.update(changes)
         yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 class KeptStore(SqliteStore):
@@ -388,31 +341,32 @@ class KeptStore(SqliteStore):
 
 @attrs.define(kw_only=True, eq=False)
 class Bench:
-    """A backend over a wire, in a temporary directory."""
+    """A backend over a wire, in a temporary directory.
+
+    Attributes:
+        shape: the spec of the requests.
+        find: returns the shape that makes what a model of a service can continue.
+    """
 
     backend: str
     service: str
     wire: Wire
     today: datetime.date
     folder: Path
+    shape: Shape
+    find: Callable[[str, ModelSpec], Shape | None]
     store: KeptStore = attrs.field(factory=KeptStore)
     texts: list[str] = attrs.field(factory=list)
     tried: list[Any] = attrs.field(factory=list)
     blocking: list[str] = attrs.field(factory=list)
-    redirect_target: RedirectTarget | None = None
+    redirect_target: FakeService | None = None
     checks: StatusCheckCounter = attrs.field(factory=StatusCheckCounter)
-    _handles: dict[tuple[str, Operation], Continuation] = attrs.field(factory=dict, init=False)
+    _handle: Continuation | None = attrs.field(default=None, init=False)
 
     @classmethod
     @contextlib.contextmanager
     def over(
-        cls,
-        backend: str,
-        service: str,
-        wire: Wire,
-        matrix: CapabilityMatrix,
-        cache: str,
-        redirect_target: RedirectTarget | None = None,
+        cls, backend: str, service: str, wire: Wire, matrix: CapabilityMatrix, cache: str, target: FakeService | None = None, **more: Any
     ) -> Iterator[Bench]:
         """Set everything up and watch sockets, logs and streams; the redirect target is reachable, so that following it is seen.
 
@@ -420,7 +374,7 @@ class Bench:
         """
         known = tuple(v for found in matrix.credentials for names in found.names.values() for v in names)
         drop = (*known, *matrix.base_url_env)
-        ports = frozenset() if redirect_target is None else frozenset({redirect_target.server_port})
+        ports = frozenset() if target is None else frozenset({target.server_port})
         blocking: list[str] = []
         with (
             tempfile.TemporaryDirectory(prefix="anymedia-kit-") as scratch,
@@ -428,20 +382,10 @@ class Bench:
             socket_guard(reachable(wire) | ports, blocking) as tried,
             collected_output() as texts,
         ):
-            today = matrix.checked or datetime.date(2026, 1, 1)
-            folder = Path(scratch)
+            folder, today = Path(scratch), matrix.checked or datetime.date(2026, 1, 1)
             (folder / "certificate.pem").write_text(CERTIFICATE, "ascii")
-            bench = cls(
-                backend=backend,
-                service=service,
-                wire=wire,
-                today=today,
-                folder=folder,
-                texts=texts,
-                tried=tried,
-                blocking=blocking,
-                redirect_target=redirect_target,
-            )
+            watched: dict[str, Any] = {"texts": texts, "tried": tried, "blocking": blocking, "redirect_target": target}
+            bench = cls(backend=backend, service=service, wire=wire, today=today, folder=folder, **watched, **more)
             try:
                 yield bench
             except BaseException as error:
@@ -499,14 +443,51 @@ class Bench:
         settings = self.settings()
         return await listed_models(loaded_registry(), settings, make_instances(loaded_registry(), settings)[self.backend], model)
 
-    async def execute(self, router: Router, request: Request, shape: Shape, **more: Any) -> Result:
-        """Plan and run a request on a shape's model, into the bench's folder."""
+    async def execute(self, router: Router, request: Request, shape: Shape | None = None, **more: Any) -> Result:
+        """Plan and run a request on the model of the bench's shape or another one, into the bench's folder."""
         more.setdefault("deadline", 600.0)  # generous: the machine may be busy
-        output = f"{self.folder}/out/"
-        return await router.execute(request, backend=self.backend, model=shape.model.id, output=output, **more)
+        model, output = (shape or self.shape).model.id, f"{self.folder}/out/"
+        return await router.execute(request, backend=self.backend, model=model, output=output, **more)
 
-    async def request(self, router: Router, shape: Shape, find: Callable[[str], Shape | None], **changes: Any) -> Request:
-        """Return a minimal request of a shape; the media that it continues are made first, once for each bench."""
+    async def plan(self, router: Router, request: Request, **more: Any) -> Plan:
+        """Plan a request on the model of the bench's shape."""
+        return await router.plan(request, backend=self.backend, model=self.shape.model.id, **more)
+
+    async def make(self, **changes: Any) -> tuple[Result, dict[str, Any] | None]:
+        """Execute a minimal request; return the result with its submit, a flat mapping of field to value."""
+        async with self.router() as router:
+            request = await self.request(router, **changes)
+            before = self.submits()
+            result = await self.execute(router, request)
+            assert self.submits() == before + 1, f"{self.submits() - before} submits for one call"
+            return result, None if self.wire.sent is None else dict(self.wire.sent()[-1])
+
+    async def outcome(self, *, deadline: float = 600.0, **changes: Any) -> Result | MediaError:
+        """Execute a minimal request; return its result, or its error."""
+        async with self.router(policy=Policy(retries=0, preview=True)) as router:
+            request = await self.request(router, **changes)
+            try:
+                return await self.execute(router, request, deadline=deadline)
+            except MediaError as error:
+                return error
+
+    async def refuses(self, expected: type[MediaError] | tuple[type[MediaError], ...], otherwise: str, **changes: Any) -> MediaError:
+        """Execute a request that must be rejected before any submit; return the error. ``otherwise``: what it means if it is not."""
+        async with self.router() as router:
+            request = await self.request(router, **changes)
+            before = self.submits()
+            try:
+                result = await self.execute(router, request)
+            except MediaError as error:
+                assert isinstance(error, expected), f"{otherwise}: {type(error).__name__}: {error}"
+                assert self.submits() == before, "the request was sent"
+                assert error.charged == "no"
+                return error
+            raise AssertionError(f"{otherwise}: it succeeded: {result}")
+
+    async def request(self, router: Router, shape: Shape | None = None, **changes: Any) -> Request:
+        """Return a minimal request of the bench's shape or another one; what it continues is made first, once for each bench."""
+        shape = shape or self.shape
         fields = minimal_fields(shape)
         if shape.spec.prompt.max_chars == 0:  # a task that takes none
             changes.pop("prompt", None)
@@ -517,21 +498,18 @@ class Bench:
         if "continue_from" in changes:
             fields |= _fields_for_handle(fields, changes["continue_from"])
         if shape.operation == "continue_video" and not {"source", "continue_from"} & fields.keys():
-            key = (shape.model.id, shape.operation)
-            if key not in self._handles:
-                self._handles[key] = await self.handle(router, shape, find)
-            fields["continue_from"] = self._handles[key]
+            self._handle = self._handle or await self.handle(router)
+            fields["continue_from"] = self._handle
         cls: Any = KINDS[shape.operation]
         made: Request = cls(**fields)
         return made
 
-    async def handle(self, router: Router, shape: Shape, find: Callable[[str], Shape | None], **changes: Any) -> Continuation:
-        """Make media that this shape can continue, and return the handle."""
-        maker = find(shape.model.id)
-        assert maker is not None, f"no model makes the media that {shape} continues"
-        made = await self.execute(
-            router, await self.request(router, maker, find, **{**_sufficient_duration(shape, maker), **changes}), maker
-        )
+    async def handle(self, router: Router, **changes: Any) -> Continuation:
+        """Make media that the bench's shape can continue, and return the handle."""
+        maker = self.find(self.service, self.shape.model)
+        assert maker is not None, f"no model makes the media that {self.shape} continues"
+        request = await self.request(router, maker, **{**_sufficient_duration(self.shape, maker), **changes})
+        made = await self.execute(router, request, maker)
         assert made.continuation_id is not None
         return await router.store.load_continuation(made.continuation_id)
 

@@ -15,13 +15,12 @@ import attrs
 
 from ..answers.compare import differences
 from ..capabilities import Choice, ContinueRule, MaskRule, ReferencesRule
-from ..errors import MediaError, RequestError
+from ..errors import RequestError
 from ..media import format_of
-from ..requests import Continuation, Request
 from ..results import Result
 from .case_values import input_fields, large_fields, mask_for, minimal_fields, references_for, references_with_continuation, required_with
 from .cases import Case, CaseMaker, rule
-from .harness import Bench, run
+from .harness import Bench
 
 
 @attrs.frozen(kw_only=True)
@@ -163,70 +162,51 @@ _VARYING: weakref.WeakKeyDictionary[type, dict[tuple[str, str, frozenset[str]], 
 
 
 class OperationRules(CaseMaker):
-    """Success, options, inputs, extra parameters."""
-
-    async def _make(self, bench: Bench, case: Case, **changes: Any) -> tuple[Result, _Flat | None]:
-        """Execute a request and return the result with its submit."""
-        async with bench.router() as router:
-            request = await bench.request(router, case.shape, self.maker(case), **changes)
-            before = bench.submits()
-            result = await bench.execute(router, request, case.shape)
-            assert bench.submits() == before + 1, f"{bench.submits() - before} submits for one call"
-            sent = bench.wire.sent
-            return result, None if sent is None else dict(sent()[-1])
+    """Success, options, inputs, extra parameters, references, continuations, masks, prompt lengths."""
 
     @rule("B01")
-    def test_b01_operation_returns_media_with_one_submit(self, case: Case) -> None:
+    async def test_b01_operation_returns_media_with_one_submit(self, case: Case, bench: Bench) -> None:
         """If this fails: the hook must submit once, inside ``context.submission()``, and return the provider's bytes."""
-        with self.bench(case) as bench:
-            result, _ = run(self._make(bench, case))
-            check_media(result, case)
-            assert not bench.checks.invalid_progress, "the backend reported a progress that is not a number from 0 to 1"
-            lost = [warning.text for warning in result.warnings if warning.code == "continuation_not_stored"]
-            assert not lost, lost[0]
-            assert result.provenance.backend == self.backend
-            assert result.provenance.model == case.shape.model.id
+        result, _ = await bench.make()
+        check_media(result, case)
+        assert not bench.checks.invalid_progress, "the backend reported a progress that is not a number from 0 to 1"
+        lost = [warning.text for warning in result.warnings if warning.code == "continuation_not_stored"]
+        assert not lost, lost[0]
+        assert result.provenance.backend == self.backend
+        assert result.provenance.model == case.shape.model.id
 
     @rule("B02", per="option")
-    def test_b02_option_reaches_the_wire(self, case: Case) -> None:
+    async def test_b02_option_reaches_the_wire(self, case: Case, bench: Bench) -> None:
         """If this fails: send the option in the provider's field, or remove it from the matrix."""
-        assert case.values is not None
         enabling = _enabling_fields(case)
-        with self.bench(case) as bench:
-            self._differ(bench, case, enabling | {case.subject: case.values[0]}, enabling | {case.subject: case.values[1]})
+        await self._differ(bench, case, *(enabling | {case.subject: value} for value in case.values or ()))
 
     @rule("B03", per="input")
-    def test_b03_input_reaches_the_wire(self, case: Case) -> None:
+    async def test_b03_input_reaches_the_wire(self, case: Case, bench: Bench) -> None:
         """If this fails: send the bytes of ``context.read(...)``, or remove the input from the matrix."""
-        one, two = (input_fields(case.shape, case.subject, seed) for seed in (2, 7))
-        with self.bench(case) as bench:
-            self._differ(bench, case, one, two)
+        await self._differ(bench, case, *(input_fields(case.shape, case.subject, seed) for seed in (2, 7)))
 
     @rule("B07", per="extra_parameter")
-    def test_b07_extra_parameter_reaches_the_wire(self, case: Case) -> None:
+    async def test_b07_extra_parameter_reaches_the_wire(self, case: Case, bench: Bench) -> None:
         """If this fails: send each key of ``request.extra_params`` in the provider's field."""
-        assert case.values is not None
-        with self.bench(case) as bench:
-            required = required_with(case.shape, f"{case.shape.extras}.{case.subject}")
-            one, two = (required | {case.shape.extras: {case.subject: value}} for value in case.values)
-            self._differ(bench, case, one, two)
+        required = required_with(case.shape, f"{case.shape.extras}.{case.subject}")
+        await self._differ(bench, case, *(required | {case.shape.extras: {case.subject: value}} for value in case.values or ()))
 
-    def _differ(self, bench: Bench, case: Case, one: dict[str, Any], two: dict[str, Any]) -> None:
+    async def _differ(self, bench: Bench, case: Case, one: dict[str, Any], two: dict[str, Any]) -> None:
         """Execute two requests that differ in one field: the submits (or the media) must differ too."""
-
-        async def go() -> tuple[Any, Any, frozenset[str]]:
-            first, other = await self._make(bench, case, **one), await self._make(bench, case, **two)
-            return first, other, await self._varying_fields(bench, case, first[1], one)
-
-        (made_1, sent_1), (made_2, sent_2), varying = run(go())
+        (made_1, sent_1), (made_2, sent_2) = await bench.make(**one), await bench.make(**two)
+        varying = await self._varying_fields(bench, case, sent_1, one)
         for made in (made_1, made_2):
-            self._check_result(bench, made)
+            await self._check_result(bench, made)
             ignored = [a for a in made.adjustments if a.field in {case.subject, *one} and a.kind in {"ignored", "snapped"}]
             assert not ignored, f"claimed in the matrix, but not honoured: {ignored}"
-        if sent_1 is None or sent_2 is None:
-            self._media_differ(case, made_1, made_2)
-            return
-        assert not duplicates([sent_1, sent_2], varying), f"{case.subject}: {one} and {two} made the same submit"
+        if sent_1 is not None and sent_2 is not None:
+            assert not duplicates([sent_1, sent_2], varying), f"{case.subject}: {one} and {two} made the same submit"
+        elif made_1.files:
+            first, other = (attrs.astuple(decode(made.path, case.shape.media)) for made in (made_1, made_2))
+            assert first != other, f"{case.subject} made no difference to the media"
+        else:
+            assert made_1.data != made_2.data, f"{case.subject} made no difference to the data"
 
     async def _varying_fields(self, bench: Bench, case: Case, sent: _Flat | None, fields: dict[str, Any]) -> frozenset[str]:
         """Return the fields of a submit that vary from call to call, by executing the request again, once per set of fields."""
@@ -235,83 +215,110 @@ class OperationRules(CaseMaker):
         known = _VARYING.setdefault(type(self), {})
         key = (case.service, case.shape.spec.name, frozenset(sent))
         if key not in known:
-            again = (await self._make(bench, case, **fields))[1] or {}
+            again = (await bench.make(**fields))[1] or {}
             known[key] = frozenset(name for name in sent.keys() | again.keys() if sent.get(name) != again.get(name))
         return known[key]
 
-    def _check_result(self, bench: Bench, made: Result) -> None:
+    async def _check_result(self, bench: Bench, made: Result) -> None:
         """Compare the files with what was requested: pixels, seconds and format."""
-        for call in run(bench.store.run(made.job_id)):
+        for call in await bench.store.run(made.job_id):
             for file in made.files:
                 wrong = differences(call.request, file, converted_to=call.target["transcode_to"])
                 assert not wrong, "; ".join(map(str, wrong))
 
-    def _media_differ(self, case: Case, one: Result, other: Result) -> None:
-        media = case.shape.media
-        if not one.files:
-            assert one.data != other.data, f"{case.subject} made no difference to the data"
-            return
-        first, third = (decode(r.path, media) for r in (one, other))
-        assert attrs.astuple(first) != attrs.astuple(third), f"{case.subject} made no difference to the media"
-
-
-class EveryValueRules(OperationRules):
-    """All values of choices, several outputs, large files, the parts of references."""
-
     @rule("B13", per="large_input")
-    def test_b13_large_file_arrives_whole(self, case: Case) -> None:
+    async def test_b13_large_file_arrives_whole(self, case: Case, bench: Bench) -> None:
         """If this fails: correct how large files are sent (an upload, a form), or declare ``max_bytes``; the fake gives all their bytes."""
         fields, size = large_fields(case.shape, case.subject)
-        with self.bench(case) as bench:
-            made, sent = run(self._make(bench, case, **fields))
-            self._check_result(bench, made)
-            longest = max((len(v) for v in (sent or {}).values() if isinstance(v, str | bytes)), default=0)
-            assert sent is None or longest >= size, f"a file of {size} bytes was given; the longest field of the submit has {longest} bytes"
+        made, sent = await bench.make(**fields)
+        await self._check_result(bench, made)
+        longest = max((len(v) for v in (sent or {}).values() if isinstance(v, str | bytes)), default=0)
+        assert sent is None or longest >= size, f"a file of {size} bytes was given; the longest field of the submit has {longest} bytes"
 
     @rule("B02", per="choice")
-    def test_b02_choice_sends_every_value(self, case: Case) -> None:
+    async def test_b02_choice_sends_every_value(self, case: Case, bench: Bench) -> None:
         """If this fails: add the missing values to the plugin's table, or remove them from the matrix."""
-        assert case.values is not None
         head, _, tail = case.subject.partition(".")
         required = required_with(case.shape, case.subject)
-        with self.bench(case) as bench:
-            fields = [{**required, head: {tail: value} if tail else value} for value in case.values]
-            sent = [run(self._sent_with(bench, case, one, head)) for one in fields]
-            found = [(value, given, one) for value, given, one in zip(case.values, fields, sent, strict=True) if one is not None]
-            if len(found) > 1:
-                varying = run(self._varying_fields(bench, case, found[0][2], found[0][1]))
-                same = duplicates([one for *_, one in found], varying)
-                assert not same, f"{case.subject}: {found[same[0]][0]!r} and {found[same[1]][0]!r} made the same submit"
+        found = []
+        for value in case.values or ():
+            fields = {**required, head: {tail: value} if tail else value}
+            if (sent := await self._sent_with(bench, fields, head)) is not None:
+                found.append((value, fields, sent))
+        if len(found) > 1:
+            varying = await self._varying_fields(bench, case, found[0][2], found[0][1])
+            same = duplicates([one for *_, one in found], varying)
+            assert not same, f"{case.subject}: {found[same[0]][0]!r} and {found[same[1]][0]!r} made the same submit"
 
-    async def _sent_with(self, bench: Bench, case: Case, fields: dict[str, Any], name: str) -> _Flat | None:
+    async def _sent_with(self, bench: Bench, fields: dict[str, Any], name: str) -> _Flat | None:
         """Return the submit of a value; None where the spec's rules do not permit the value in a minimal request."""
         async with bench.router() as router:
             try:
-                request = await bench.request(router, case.shape, self.maker(case), **fields)
-                plan = await router.plan(request, backend=self.backend, model=case.shape.model.id)
+                plan = await bench.plan(router, await bench.request(router, **fields))
             except RequestError:
                 return None
-            if bench.wire.sent is None or any(a.field == name for a in plan.adjustments):
-                return None
-        return (await self._make(bench, case, **fields))[1]
+        if bench.wire.sent is None or any(a.field == name for a in plan.adjustments):
+            return None
+        return (await bench.make(**fields))[1]
 
     @rule("B02", per="several")
-    def test_b02_several_outputs_come_from_one_submit(self, case: Case) -> None:
+    async def test_b02_several_outputs_come_from_one_submit(self, case: Case, bench: Bench) -> None:
         """If this fails: send ``request.n``, and return a piece for each output."""
-        with self.bench(case) as bench:
-            made, _ = run(self._make(bench, case, n=2))
-            assert len(made.files) == 2, f"2 outputs were requested, {len(made.files)} returned"
-            one, two = (decode(file.path, case.shape.media) for file in made.files)
-            assert one.content != two.content, "the same output was returned twice"
+        made, _ = await bench.make(n=2)
+        assert len(made.files) == 2, f"2 outputs were requested, {len(made.files)} returned"
+        one, two = (decode(file.path, case.shape.media) for file in made.files)
+        assert one.content != two.content, "the same output was returned twice"
 
     @rule("B03", per="reference_part")
-    def test_b03_reference_part_reaches_the_wire(self, case: Case) -> None:
+    async def test_b03_reference_part_reaches_the_wire(self, case: Case, bench: Bench) -> None:
         """If this fails: send every reference, with its role, ``type`` and ``description``, in the service's fields or in the prompt."""
-        assert case.values is not None
-        with self.bench(case) as bench:
-            if bench.wire.sent is None and case.subject.endswith((".description", ".type")):
-                return  # a backend on this machine may not follow a description
-            self._differ(bench, case, *case.values)
+        if bench.wire.sent is None and case.subject.endswith((".description", ".type")):
+            return  # a backend on this machine may not follow a description
+        await self._differ(bench, case, *case.values or ())
+
+    @rule("B09", per="visual")
+    async def test_b09_result_has_its_own_continuation_id(self, case: Case, bench: Bench) -> None:
+        """If this fails: return the provider's files as pieces; the core assigns each of them an id."""
+        ids = [file.continuation_id for _ in range(2) for file in (await bench.make())[0].files]
+        assert all(ids)
+        assert len(set(ids)) == len(ids)
+
+    @rule("B09", per="continuation")
+    async def test_b09_continuation_reaches_the_wire(self, case: Case, bench: Bench) -> None:
+        """If this fails: return ContinuationData with each Piece, and send the data of ``request.continue_from``."""
+        async with bench.router() as router:
+            handles = [await bench.handle(router, prompt=words) for words in ("a red fox in the snow", "a blue boat at night")]
+        references = references_with_continuation(case.shape)
+        await self._differ(bench, case, *({"continue_from": handle, **references} for handle in handles))
+
+    @rule("B10", per="mask")
+    async def test_b10_mask_reaches_the_wire_in_the_declared_format(self, case: Case, bench: Bench) -> None:
+        """If this fails: send ``context.read(request.mask)`` unchanged; the core has converted it to the matrix's ``format``."""
+        declared = case.shape.spec.inputs["mask"]
+        assert isinstance(declared, MaskRule)
+        least = minimal_fields(case.shape)
+        source = least.get("source") or least.get("inputs", {}).get("image")
+        mask = {"mask": mask_for(declared, source, mode="user_provided")}
+        made, sent = await bench.make(**{"inputs": mask} if case.shape.spec.task else mask)
+        assert made.files
+        if sent is not None:
+            found = list(_png_images(sent))
+            assert any(_edits_left(data, declared.format) for data in found), (
+                f"none of the {len(found)} images sent is the mask in the format {declared.format!r}, which edits the left half"
+            )
+        assert not (source is not None and source.data and _only_outside(source.data, made.path)), (
+            f"the result is edited outside the mask only: the service reads masks in another format than {declared.format!r}"
+        )
+
+    @rule("B11", per="prompt_limit")
+    async def test_b11_longest_prompt_arrives_whole_and_longer_is_rejected(self, case: Case, bench: Bench) -> None:
+        """If this fails: send ``request.prompt`` whole, or lower ``prompt.max_chars`` in the matrix."""
+        longest = case.shape.spec.prompt.max_chars or 0
+        if longest < 10_000 or bench.wire.sent is not None:  # speaking a longer text on this machine proves nothing
+            prompt = ("snow " * longest)[: longest - len(_END)] + _END
+            _, sent = await bench.make(prompt=prompt)
+            assert sent is None or any(prompt in str(value) for value in sent.values()), "the prompt did not arrive whole"
+        await bench.refuses(RequestError, f"a prompt of {longest + 1} characters was not rejected", prompt="x" * (longest + 1))
 
 
 #: A PNG in base64.
@@ -362,75 +369,3 @@ def _only_outside(source: bytes, made: Path) -> bool:
     halves = (changed.crop((0, 0, middle, changed.height)), changed.crop((middle, 0, changed.width, changed.height)))
     left, right = (max(high for _, high in half.getextrema()) > _VISIBLE for half in halves)  # type: ignore[misc]
     return right and not left
-
-
-class ContinuationRules(OperationRules):
-    """Continuations, masks, prompt lengths."""
-
-    @rule("B09", per="visual")
-    def test_b09_result_has_its_own_continuation_id(self, case: Case) -> None:
-        """If this fails: return the provider's files as pieces; the core assigns each of them an id."""
-        with self.bench(case) as bench:
-            (first, _), (second, _) = run(self._make(bench, case)), run(self._make(bench, case))
-            ids = [file.continuation_id for made in (first, second) for file in made.files]
-            assert all(ids)
-            assert len(set(ids)) == len(ids)
-
-    @rule("B09", per="continuation")
-    def test_b09_continuation_reaches_the_wire(self, case: Case) -> None:
-        """If this fails: return ContinuationData with each Piece, and send the data of ``request.continue_from``."""
-        with self.bench(case) as bench:
-            one, two = run(self._handles(bench, case))
-            references = references_with_continuation(case.shape)
-            self._differ(bench, case, {"continue_from": one, **references}, {"continue_from": two, **references})
-
-    async def _handles(self, bench: Bench, case: Case) -> tuple[Continuation, Continuation]:
-        """Make two different images or videos, and return a handle to each."""
-        async with bench.router() as router:
-            find = self.maker(case)
-            first = await bench.handle(router, case.shape, find, prompt="a red fox in the snow")
-            return first, await bench.handle(router, case.shape, find, prompt="a blue boat at night")
-
-    @rule("B10", per="mask")
-    def test_b10_mask_reaches_the_wire_in_the_declared_format(self, case: Case) -> None:
-        """If this fails: send ``context.read(request.mask)`` unchanged; the core has converted it to the matrix's ``format``."""
-        declared = case.shape.spec.inputs["mask"]
-        assert isinstance(declared, MaskRule)
-        least = minimal_fields(case.shape)
-        source = least.get("source") or least.get("inputs", {}).get("image")
-        mask = {"mask": mask_for(declared, source, mode="user_provided")}
-        with self.bench(case) as bench:
-            made, sent = run(self._make(bench, case, **{"inputs": mask} if case.shape.spec.task else mask))
-            assert made.files
-            if sent is not None:
-                found = list(_png_images(sent))
-                assert any(_edits_left(data, declared.format) for data in found), (
-                    f"none of the {len(found)} images sent is the mask in the format {declared.format!r}, which edits the left half"
-                )
-            assert not (source is not None and source.data and _only_outside(source.data, made.path)), (
-                f"the result is edited outside the mask only: the service reads masks in another format than {declared.format!r}"
-            )
-
-    @rule("B11", per="prompt_limit")
-    def test_b11_longest_prompt_arrives_whole_and_longer_is_rejected(self, case: Case) -> None:
-        """If this fails: send ``request.prompt`` whole, or lower ``prompt.max_chars`` in the matrix."""
-        longest = case.shape.spec.prompt.max_chars
-        assert longest is not None
-        with self.bench(case) as bench:
-            if longest < 10_000 or bench.wire.sent is not None:  # speaking a longer text on this machine proves nothing
-                prompt = ("snow " * longest)[: longest - len(_END)] + _END
-                _, sent = run(self._make(bench, case, prompt=prompt))
-                assert sent is None or any(prompt in str(value) for value in sent.values()), "the prompt did not arrive whole"
-            run(self._too_long(bench, case, longest))
-
-    async def _too_long(self, bench: Bench, case: Case, longest: int) -> None:
-        async with bench.router() as router:
-            request: Request = await bench.request(router, case.shape, self.maker(case), prompt="x" * (longest + 1))
-            before = bench.submits()
-            try:
-                await bench.execute(router, request, case.shape)
-            except MediaError as error:
-                assert isinstance(error, RequestError), error
-                assert bench.submits() == before
-            else:
-                raise AssertionError(f"a prompt of {longest + 1} characters was accepted")
