@@ -61,7 +61,7 @@ import math
 import os
 import re
 import urllib.parse
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -74,19 +74,6 @@ from .network import HOST, Network, Proxy, is_local_name, proxy_problem
 from .policy import Policy
 from .records import frozen
 from .table import Table
-
-__all__ = [
-    "InstanceSettings",
-    "Settings",
-    "SettingsTable",
-    "base_url_problem",
-    "expanded",
-    "load_settings",
-    "names_in",
-    "read_instance",
-    "read_policy",
-    "refuse_keys",
-]
 
 # Patterns are texts, which `re` compiles when they are first used: most starts need none of them.
 _INSTANCE = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
@@ -131,17 +118,9 @@ class SettingsTable(Table):
 
     error: ClassVar[type[MediaError]] = SettingsError
 
-    def inner(self) -> dict[str, SettingsTable]:
-        """Take every key as a table."""
-        return {key: table for key in self.left() if (table := self.table(key)) is not None}
-
-    def distributions(self, key: str) -> tuple[str, ...]:
-        """Take a list of ``name`` or ``name==version``."""
-        return self._matching(key, _DISTRIBUTION, "a distribution like 'anymedia-openai' or 'anymedia-openai==0.1.0'")
-
     def hosts(self, key: str) -> tuple[str, ...]:
         """Take a list of ``host``, ``host:port`` or ``*.domain``, in lower case."""
-        return tuple(host.lower() for host in self._matching(key, HOST, "a host like 'media.lan', '127.0.0.1:8080' or '*.acme.com'"))
+        return tuple(host.lower() for host in self.matching(key, HOST, "a host like 'media.lan', '127.0.0.1:8080' or '*.acme.com'"))
 
     def networks(self, key: str) -> tuple[str, ...]:
         """Take a list of ``host``, ``host:port``, address or network (CIDR), in lower case."""
@@ -151,7 +130,8 @@ class SettingsTable(Table):
                 self.report(f"{key}: expected a host like 'media.lan' or '127.0.0.1:8080', or a network, got {value!r:.80}")
         return tuple(value.lower() for value in values)
 
-    def _matching(self, key: str, pattern: str, what: str) -> tuple[str, ...]:
+    def matching(self, key: str, pattern: str, what: str) -> tuple[str, ...]:
+        """Take a list of texts that match a pattern."""
         values = self.strings(key)
         for value in values:
             if not re.fullmatch(pattern, value):
@@ -222,7 +202,7 @@ def read_instance(name: str, table: SettingsTable) -> InstanceSettings:
         service=table.take("service", str, ""),
         base_url=base_url,
         credentials=dict(table.take("credentials", Mapping, {})),
-        models={} if models is None else {key: _raw(models, key) for key in models.left()},
+        models={} if models is None else {key: models.take(key, Mapping, {}) for key in models.left()},
         hosts=table.hosts("hosts"),
         options=dict(table.take("options", Mapping, {})),
         max_concurrent=table.whole("max_concurrent"),
@@ -234,11 +214,6 @@ def read_instance(name: str, table: SettingsTable) -> InstanceSettings:
     for key in table.left():
         near = did_you_mean(key, attrs.fields_dict(InstanceSettings))
         table.report(f"unknown key {key!r}{near}; what the plugin itself documents goes under options")
-    return found
-
-
-def _raw(table: SettingsTable, key: str) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = table.take(key, Mapping, {})
     return found
 
 
@@ -405,7 +380,7 @@ def load_settings(
     paths = _named(env, here) if files is None else tuple(files)
     found: dict[str, Any] = {"network": Network.of_environment(env)}
     for path in paths:
-        found = _merge(found, _Config(_read(path), path).read(found.get("policy", Policy()), found["network"]))
+        found = _merge(found, _fields_of(path, found.get("policy", Policy()), found["network"]))
     if keys_file is None and files is None:
         keys_file = user_dir("config") / "keys.toml"
     prefer, disable = (names_in(env.get(variable, "")) for variable in ("ANYMEDIA_PREFER", "ANYMEDIA_DISABLE"))
@@ -451,105 +426,103 @@ def _read(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path}: not valid TOML") from None
 
 
-class _Config:
-    """Reads one file into the fields of `Settings`."""
+def _fields_of(path: Path, policy_so_far: Policy, network_so_far: Network) -> dict[str, Any]:
+    """Return the fields of `Settings` that a file sets; its policy and network refine those of earlier files.
 
-    def __init__(self, raw: dict[str, Any], path: Path) -> None:
-        refuse_keys(raw, str(path))
-        self._top = SettingsTable(raw, str(path), [])
-        self._base = path.parent
+    Raises:
+        SettingsError: with every problem in the file.
+    """
+    raw = _read(path)
+    refuse_keys(raw, str(path))
+    top, base = SettingsTable(raw, str(path), []), path.parent
+    found: dict[str, Any] = {}
+    if state := top.take("state_dir", str, ""):
+        directory = top.attempt(expanded, state, f"{top.where}: state_dir")
+        found["state_dir"] = (base / (directory or "")).absolute()
+    if project := top.take("project", str, ""):
+        found["project"] = project
+    if (policy := top.table("policy")) is not None:
+        found["policy"] = top.attempt(read_policy, policy, base, policy_so_far)
+    for key, read in _TABLES.items():
+        if (table := top.table(key)) is not None:
+            found |= read(table)
+            table.done()
+    if (network := top.table("network")) is not None:
+        found["network"] = _network(network, base, network_so_far)
+    top.done()
+    top.raise_problems()
+    return found
 
-    def read(self, policy_so_far: Policy, network_so_far: Network) -> dict[str, Any]:
-        """Return the fields this file sets; its policy and network refine those of earlier files.
 
-        Raises:
-            SettingsError: with every problem in the file.
-        """
-        top = self._top
-        found: dict[str, Any] = {}
-        if state := top.take("state_dir", str, ""):
-            directory = top.attempt(expanded, state, f"{top.where}: state_dir")
-            found["state_dir"] = (self._base / (directory or "")).absolute()
-        if project := top.take("project", str, ""):
-            found["project"] = project
-        if (policy := top.table("policy")) is not None:
-            found["policy"] = top.attempt(read_policy, policy, self._base, policy_so_far)
-        if (defaults := top.table("defaults")) is not None:
-            found["defaults"] = self._defaults(defaults)
-        if (fetch := top.table("fetch")) is not None:
-            found["fetch_allow"] = fetch.networks("allow")
-            fetch.done()
-        if (network := top.table("network")) is not None:
-            found["network"] = self._network(network, network_so_far)
-        if (artifacts := top.table("artifacts")) is not None:
-            most = artifacts.number("max_bytes", None)
-            found |= {"artifacts_keep_days": artifacts.number("keep_days", 30.0)}
-            found |= {} if most is None else {"artifacts_max_bytes": int(most)}
-            artifacts.done()
-        if (limits := top.table("limits")) is not None:
-            for key in ("max_descriptors", "max_memory_bytes"):
-                found |= {} if (maximum := limits.whole(key)) is None else {key: maximum}
-            limits.done()
-        if (fleet := top.table("fleet")) is not None:
-            found |= self._fleet(fleet)
-        if (plugins := top.table("plugins")) is not None:
-            found |= self._plugins(plugins)
-        if (backends := top.table("backends")) is not None:
-            found["instances"] = {name: read_instance(name, table) for name, table in backends.inner().items()}
-        top.done()
-        top.raise_problems()
-        return found
+def _defaults(table: SettingsTable) -> dict[str, Any]:
+    from .requests import KINDS
 
-    def _defaults(self, table: SettingsTable) -> dict[str, str]:
-        from .requests import KINDS
+    return {"defaults": {key: value for key in (*_MEDIA, *KINDS) if (value := table.take(key, str, ""))}}
 
-        found = {}
-        for key in (*_MEDIA, *KINDS):
-            if value := table.take(key, str, ""):
-                found[key] = value
-        table.done()
-        return found
 
-    def _network(self, table: SettingsTable, usual: Network) -> Network:
-        proxies = usual.proxies
-        if (url := table.take("proxy", str)) is not None:
-            if url and (wrong := proxy_problem(url) or ("put user name and password into HTTPS_PROXY" if "@" in url else None)):
-                table.report(f"proxy: {wrong}")
-            proxies = dict.fromkeys(("http", "https"), Proxy(url=url, source=f"{table.where}.proxy")) if url else {}
-        ca_file = usual.ca_file
-        if name := table.take("ca_file", str, ""):
-            ca_file = self._base / (table.attempt(expanded, name, f"{table.where}.ca_file") or "")
-        network = Network(
-            proxies=proxies,
-            no_proxy=(*usual.no_proxy, *table.networks("no_proxy")),
-            ca_file=ca_file,
-            fetch_by_proxy=table.take("fetch_by_proxy", bool, usual.fetch_by_proxy),
-        )
-        table.done()
-        return network
+def _network(table: SettingsTable, base: Path, usual: Network) -> Network:
+    proxies = usual.proxies
+    if (url := table.take("proxy", str)) is not None:
+        if url and (wrong := proxy_problem(url) or ("put user name and password into HTTPS_PROXY" if "@" in url else None)):
+            table.report(f"proxy: {wrong}")
+        proxies = dict.fromkeys(("http", "https"), Proxy(url=url, source=f"{table.where}.proxy")) if url else {}
+    ca_file = usual.ca_file
+    if name := table.take("ca_file", str, ""):
+        ca_file = base / (table.attempt(expanded, name, f"{table.where}.ca_file") or "")
+    network = Network(
+        proxies=proxies,
+        no_proxy=(*usual.no_proxy, *table.networks("no_proxy")),
+        ca_file=ca_file,
+        fetch_by_proxy=table.take("fetch_by_proxy", bool, usual.fetch_by_proxy),
+    )
+    table.done()
+    return network
 
-    def _fleet(self, table: SettingsTable) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key, (schemes, example) in _FLEET.items():
-            url = table.take(key, str, "")
-            try:
-                parts = urllib.parse.urlsplit(url)
-            except ValueError:
-                parts = urllib.parse.SplitResult("", "", "", "", "")
-            if url and not url.startswith(tuple(f"{scheme}://" for scheme in schemes)):
-                table.report(f"{key}: expected a URL like {example}")
-            if parts.password is not None or {"password", "sslpassword"} & urllib.parse.parse_qs(parts.query).keys():
-                table.report(f"{key}: put the password into {'PGPASSWORD or ~/.pgpass' if key == 'store' else 'the environment'}")
-            found |= {f"fleet_{key}": url} if url else {}
-        if (workers := table.take("workers", bool)) is not None:
-            found["fleet_workers"] = workers
-        table.done()
-        return found
 
-    def _plugins(self, table: SettingsTable) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        if "allow" in table.left():
-            found["plugins_allow"] = table.distributions("allow")
-        found["disabled"] = table.strings("disable")
-        table.done()
-        return found
+def _artifacts(table: SettingsTable) -> dict[str, Any]:
+    most = table.number("max_bytes", None)
+    return {"artifacts_keep_days": table.number("keep_days", 30.0), **({} if most is None else {"artifacts_max_bytes": int(most)})}
+
+
+def _limits(table: SettingsTable) -> dict[str, Any]:
+    return {key: most for key in ("max_descriptors", "max_memory_bytes") if (most := table.whole(key)) is not None}
+
+
+def _fleet(table: SettingsTable) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, (schemes, example) in _FLEET.items():
+        url = table.take(key, str, "")
+        try:
+            parts = urllib.parse.urlsplit(url)
+        except ValueError:
+            parts = urllib.parse.SplitResult("", "", "", "", "")
+        if url and not url.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+            table.report(f"{key}: expected a URL like {example}")
+        if parts.password is not None or {"password", "sslpassword"} & urllib.parse.parse_qs(parts.query).keys():
+            table.report(f"{key}: put the password into {'PGPASSWORD or ~/.pgpass' if key == 'store' else 'the environment'}")
+        found |= {f"fleet_{key}": url} if url else {}
+    if (workers := table.take("workers", bool)) is not None:
+        found["fleet_workers"] = workers
+    return found
+
+
+def _plugins(table: SettingsTable) -> dict[str, Any]:
+    what = "a distribution like 'anymedia-openai' or 'anymedia-openai==0.1.0'"
+    allowed = {"plugins_allow": table.matching("allow", _DISTRIBUTION, what)} if "allow" in table.left() else {}
+    return {**allowed, "disabled": table.strings("disable")}
+
+
+def _backends(table: SettingsTable) -> dict[str, Any]:
+    return {"instances": {name: read_instance(name, inner) for name in table.left() if (inner := table.table(name)) is not None}}
+
+
+#: Table of a file -> the fields of `Settings` that it sets.
+_TABLES: Mapping[str, Callable[[SettingsTable], dict[str, Any]]] = {
+    "defaults": _defaults,
+    "fetch": lambda table: {"fetch_allow": table.networks("allow")},
+    "artifacts": _artifacts,
+    "limits": _limits,
+    "fleet": _fleet,
+    "plugins": _plugins,
+    "backends": _backends,
+}
