@@ -137,11 +137,10 @@ def _fit_media(draft: Draft, name: str, rule: InputRule, media: Media) -> None:
         draft.reject("input_too_large", f"{draft.name} accepts {_a(word)} of at most {rule.max_bytes} bytes, not {media.size}", name)
     if isinstance(media, Image | Video):
         _fit_pixels(draft, name, rule, media)
-    if isinstance(media, Video | Audio) and rule.seconds:
+    if isinstance(media, Video | Audio) and rule.seconds and media.seconds is not None:
         low, high = rule.seconds
-        if media.seconds is not None and not low <= media.seconds <= high:
-            text = f"{draft.name} accepts {_a(word)} of {low:g} to {high:g} s, not {media.seconds:g} s"
-            draft.reject("input_length", text, name)
+        if not low <= media.seconds <= high:
+            draft.reject("input_length", f"{draft.name} accepts {_a(word)} of {low:g} to {high:g} s, not {media.seconds:g} s", name)
     draft.forms += ((media, rule),)
     unknown = media.size is None or (isinstance(media, Image | Video) and media.width is None)
     if unknown:
@@ -179,15 +178,7 @@ def checks_of(draft: Draft) -> tuple[Check, ...]:
 def _form(rule: InputRule | MaskRule) -> InputForm:
     if isinstance(rule, MaskRule):
         return InputForm(formats=("png",), max_bytes=rule.max_bytes, mask_format=rule.format)
-    return InputForm(
-        formats=rule.formats,
-        max_bytes=rule.max_bytes,
-        min_edge=rule.min_edge,
-        max_edge=rule.max_edge,
-        max_pixels=rule.max_pixels,
-        max_ratio=rule.max_ratio,
-        seconds=rule.seconds,
-    )
+    return InputForm(**{field.name: getattr(rule, field.name, None) for field in attrs.fields(InputForm)})
 
 
 def _fit_mask(draft: Draft, rule: MaskRule, mask: Mask) -> None:

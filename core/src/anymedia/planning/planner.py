@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, overload
+from typing import Any
 
 import attrs
 
@@ -47,41 +47,30 @@ class Rejections(Sequence[Rejection]):
         found: (backend, model, reasons); empty reasons mean that the model does not support the operation.
     """
 
-    __slots__ = ("_found", "_made", "_operation")
-
     def __init__(self, operation: str, found: Sequence[tuple[str, str, tuple[Reason, ...]]] = ()) -> None:
         self._operation = operation
         self._found = tuple(found)
-        self._made: tuple[Rejection, ...] | None = None
 
+    @functools.cached_property
     def _all(self) -> tuple[Rejection, ...]:
-        if self._made is None:
-            self._made = tuple(self._one(*entry) for entry in self._found)
-        return self._made
+        return tuple(self._one(*entry) for entry in self._found)
 
     def _one(self, backend: str, model: str, reasons: tuple[Reason, ...]) -> Rejection:
         candidate = Candidate(backend=backend, model=model, operation=self._operation)
         unsupported = Reason(code="operation_unsupported", text=f"'{candidate}' does not support {self._operation}")
         return Rejection(candidate=candidate, reasons=reasons or (unsupported,))
 
-    @overload
-    def __getitem__(self, index: int) -> Rejection: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Rejection, ...]: ...
-    def __getitem__(self, index: int | slice) -> Rejection | tuple[Rejection, ...]:
-        return self._all()[index]
+    def __getitem__(self, index: Any) -> Any:
+        return self._all[index]
 
     def __len__(self) -> int:
         return len(self._found)
 
     def __eq__(self, other: object) -> bool:
-        return self._all() == (other._all() if isinstance(other, Rejections) else other)
+        return self._all == (other._all if isinstance(other, Rejections) else other)
 
     def __hash__(self) -> int:
-        return hash(self._all())
-
-    def __repr__(self) -> str:
-        return repr(self._all())
+        return hash(self._all)
 
 
 def _by_name(views: Iterable[BackendView]) -> tuple[BackendView, ...]:
@@ -225,21 +214,10 @@ class Planner:
         origin = None if continuation is None else continuation.model
 
         def key(draft: Draft, spec: ModelSpec, age: tuple[bool, int, str]) -> tuple[object, ...]:
-            view = draft.view
-            preferred = _place_of(draft.candidate, place)
-            return (
-                preferred,
-                view.matrix.last_resort,
-                draft.emulated,
-                draft.changes(),
-                age[0],
-                draft.left_out(),
-                origin is not None and origin != spec.id,  # another model than the one that made the continuation
-                places[view.name][age],
-                not view.matrix.first_party,
-                view.name,
-                spec.id,
-            )
+            matrix = draft.view.matrix
+            is_other = origin is not None and origin != spec.id  # than the model that made the continuation
+            ranks = (age[0], draft.left_out(), is_other, places[draft.view.name][age], not matrix.first_party, draft.view.name, spec.id)
+            return (_place_of(draft.candidate, place), matrix.last_resort, draft.emulated, draft.changes(), *ranks)
 
         keys = [key(draft, spec, age) for (draft, spec), age in zip(fitted, ages, strict=True)]
         return [fitted[i] for i in sorted(range(len(fitted)), key=keys.__getitem__)]
@@ -400,14 +378,8 @@ class Planner:
     def _able(self, request: Request) -> tuple[str, ...]:
         """Return the usable backends that can honour a request as it is, verified by planning it, the best first."""
         plans = [(view, self.with_views(view).find(request, Selection())) for view in self.views if not view.missing]
-        return tuple(
-            name
-            for *_, name in sorted(
-                (view.matrix.last_resort, self.policy.needs_approval(found), found.adjustments != (), view.name)
-                for view, found in plans
-                if found
-            )
-        )
+        found = [(view.matrix.last_resort, self.policy.needs_approval(one), one.adjustments != (), view.name) for view, one in plans if one]
+        return tuple(name for *_, name in sorted(found))
 
     def _able_after_setup(self, request: Request, able: Sequence[str]) -> list[BackendView]:
         """Return the installed backends that could honour a request if their credentials were set."""
