@@ -178,7 +178,8 @@ def checks_of(draft: Draft) -> tuple[Check, ...]:
 def _form(rule: InputRule | MaskRule) -> InputForm:
     if isinstance(rule, MaskRule):
         return InputForm(formats=("png",), max_bytes=rule.max_bytes, mask_format=rule.format)
-    return InputForm(**{field.name: getattr(rule, field.name, None) for field in attrs.fields(InputForm)})
+    limits: dict[str, Any] = {field.name: getattr(rule, field.name, None) for field in attrs.fields(InputForm)}
+    return InputForm(**limits)
 
 
 def _fit_mask(draft: Draft, rule: MaskRule, mask: Mask) -> None:

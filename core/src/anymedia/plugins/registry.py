@@ -51,7 +51,6 @@ _IMPORTING = 20
 #: Seconds after which a step of a hook has blocked the event loop.
 _BLOCKING = 2.0
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
-_RESERVED = frozenset({"auto"})
 _OPERATIONS: tuple[str, ...] = get_args(Operation)
 _POSITIONAL = inspect.Parameter.POSITIONAL_OR_KEYWORD
 #: Options of the marker that wrap a call or redirect it; a backend is called alone and unwrapped.
@@ -80,20 +79,6 @@ def describe_exception(error: BaseException) -> str:
         text = ""
     text = clean_text(text)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def check_name(name: str) -> None:
-    """Refuse a name that cannot be used as the first part of ``backend/model``."""
-    if not re.fullmatch(_NAME, name) or name in _RESERVED:
-        raise PluginContractError(f"backend name {name!r:.80}: expected letters, digits, '-', '_' and '.', and not 'auto'")
-
-
-def check_module(name: str, plugin: object) -> types.ModuleType:
-    """Refuse anything but a module: a class would fail only when called, an object may have state."""
-    if not isinstance(plugin, types.ModuleType):
-        kind = "a class" if isinstance(plugin, type) else f"{type(plugin).__name__!r} object"
-        raise PluginContractError(f"backend {name!r} must be a module with @hookimpl functions, not {kind}")
-    return plugin
 
 
 def check_hooks(name: str, module: types.ModuleType, found: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
@@ -161,13 +146,13 @@ def check_returned(name: str, hook: str, value: Any) -> Any:
     raise error
 
 
-def foreign_origin(point: EntryPoint) -> str | None:
+def foreign_origin(point: EntryPoint | PluginPoint) -> str | None:
     """Return the file that importing an entry point would run although its distribution did not install it, or None.
 
     Nothing is imported. A module of the same name earlier on the path would otherwise run in place of the one that an
     allowed distribution installed. None also for a distribution without a list of files, and for a missing module.
     """
-    distribution = point.dist
+    distribution = None if isinstance(point, PluginPoint) else point.dist
     if distribution is None or not distribution.files:
         return None
     own = {os.path.realpath(str(distribution.locate_file(file))) for file in distribution.files}
@@ -268,16 +253,16 @@ class Registry:
         for spec in dict.fromkeys(HOOKS.values()):
             self._manager.add_hookspecs(spec)
         self._plugins: dict[str, LoadedPlugin] = {}
-        self._matrices: dict[str, CapabilityMatrix] = {}
-        self._callers: dict[tuple[str, str], Callable[..., Any]] = {}
         self._broken: dict[str, BrokenPlugin] = {}
         self._blocked: dict[str, str] = {}
-        self.distributions: set[str] = set()
-        self.longest_steps: dict[str, float] = {}
-        self._blocking: set[tuple[str, str]] = set()
         self.plugins: Mapping[str, LoadedPlugin] = types.MappingProxyType(self._plugins)
         self.broken: Mapping[str, BrokenPlugin] = types.MappingProxyType(self._broken)
         self.blocked: Mapping[str, str] = types.MappingProxyType(self._blocked)
+        self.distributions: set[str] = set()
+        self.longest_steps: dict[str, float] = {}
+        self._matrices: dict[str, CapabilityMatrix] = {}
+        self._callers: dict[tuple[str, str], Callable[..., Any]] = {}
+        self._blocking: set[tuple[str, str]] = set()
 
     def register(self, name: str, module: types.ModuleType, *, distribution: str = "", version: str = "") -> LoadedPlugin:
         """Check a plugin and add it.
@@ -287,22 +272,22 @@ class Registry:
             PluginContractError: the module breaks the contract of a hook.
             PluginLoadError: the name is blocked.
         """
-        check_name(name)
+        if not re.fullmatch(_NAME, name) or name == "auto":  # the first part of ``backend/model``
+            raise PluginContractError(f"backend name {name!r:.80}: expected letters, digits, '-', '_' and '.', and not 'auto'")
         if name in self._blocked:
             raise PluginLoadError(f"backend {name!r} is blocked: {self._blocked[name]}")
         if name in self._plugins:
             raise DuplicateBackend(f"a backend named {name!r} is already registered")
-        check_module(name, module)
-        hooks = check_hooks(name, module, self._marked(module))
+        if not isinstance(module, types.ModuleType):  # a class would fail only when called, an object may have state
+            kind = "a class" if isinstance(module, type) else f"{type(module).__name__!r} object"
+            raise PluginContractError(f"backend {name!r} must be a module with @hookimpl functions, not {kind}")
+        marked = ((attribute, self._manager.parse_hookimpl_opts(module, attribute)) for attribute in dir(module))
+        hooks = check_hooks(name, module, {attribute: options for attribute, options in marked if options is not None})
         self._enter(name, module)
         loaded = LoadedPlugin(name=name, module=module, distribution=distribution, version=version, hooks=hooks)
         self._plugins[name] = loaded
         self._callers.clear()  # the set of other plugins has changed
         return loaded
-
-    def _marked(self, module: types.ModuleType) -> dict[str, Mapping[str, Any]]:
-        found = ((attribute, self._manager.parse_hookimpl_opts(module, attribute)) for attribute in dir(module))
-        return {attribute: options for attribute, options in found if options is not None}
 
     def _enter(self, name: str, module: types.ModuleType) -> None:
         """Register a module with pluggy, whose own checks come last."""
@@ -514,7 +499,7 @@ def _admitted(
             registry.block(point.name, "it is disabled (ANYMEDIA_DISABLE or plugins.disable)")
         elif not _is_allowed(*_distribution(point), allow):
             not_allowed.append(point)
-        elif allow is not None and (where := _foreign_origin(point)) is not None:
+        elif allow is not None and (where := foreign_origin(point)) is not None:
             registry.block(point.name, f"{point.module} would come from {where}, which {_distribution(point)[0]} did not install")
         else:
             admitted.setdefault(point.name, []).append(point)
@@ -523,10 +508,6 @@ def _admitted(
         shown = f"{point.name} ({distribution})" if point.name in admitted else point.name
         registry.block(shown, f"{distribution or 'a distribution without a name'} {version} is not in plugins.allow")
     return admitted
-
-
-def _foreign_origin(point: EntryPoint | PluginPoint) -> str | None:
-    return None if isinstance(point, PluginPoint) else foreign_origin(point)
 
 
 def _load(registry: Registry, point: EntryPoint | PluginPoint) -> None:

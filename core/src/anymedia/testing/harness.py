@@ -24,6 +24,7 @@ from unittest import mock
 import attrs
 
 from ..capabilities import CapabilityMatrix, ContinueRule, ModelSpec
+from ..clock import SystemClock
 from ..errors import MediaError
 from ..execution.engine import Progress
 from ..execution.listing import listed_models
@@ -227,7 +228,7 @@ yvadsWnV91o=
 """
 
 
-class FastClock:
+class FastClock(SystemClock):
     """The system clock, whose pauses take at most a hundredth of a second.
 
     Args:
@@ -236,14 +237,6 @@ class FastClock:
 
     def __init__(self, before_pause: Callable[[], None] = lambda: None) -> None:
         self.before_pause = before_pause
-
-    def now(self) -> float:
-        """Return seconds since the epoch."""
-        return time.time()
-
-    def steady(self) -> float:
-        """Return seconds on a counter that never jumps."""
-        return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
         """Yield to other tasks for at most a hundredth of a second."""
