@@ -136,25 +136,17 @@ def _short_durations(option: Option) -> tuple[Any, Any] | None:
     return (shortest[1], shortest[0]) if len(shortest) > 1 else None
 
 
-def _edge(rule: InputRule) -> int:
-    low, high = rule.min_edge or 1, rule.max_edge or 100_000
-    return max(low, min(_EDGE, high))
-
-
-def image_for(rule: InputRule, seed: int) -> Image:
+def image_for(rule: InputRule, seed: int, size: tuple[int, int] | None = None) -> Image:
     """Return an image that an input accepts."""
-    edge = _edge(rule)
-    name = rule.formats[0] if rule.formats else "png"
-    return Image(data=picture(edge, edge, seed, name))
+    edge = max(rule.min_edge or 1, min(_EDGE, rule.max_edge or _EDGE))
+    return Image(data=picture(*(size or (edge, edge)), seed, rule.formats[0] if rule.formats else "png"))
 
 
 def _input_image(shape: Shape, name: str, rule: InputRule, seed: int) -> Image:
     """Return an image for an input; a frame has the size of a minimal request's video, where that is known in pixels."""
     size = str(_small(shape.spec).get("size") or getattr(shape.spec.options.get("size"), "default", None))
-    if name not in {"first_frame", "last_frame"} or not re.fullmatch(r"\d+x\d+", size):
-        return image_for(rule, seed)
-    width, height = map(int, size.split("x"))
-    return Image(data=picture(width, height, seed, rule.formats[0] if rule.formats else "png"))
+    found = re.fullmatch(r"(\d+)x(\d+)", size) if name in {"first_frame", "last_frame"} else None
+    return image_for(rule, seed, None if found is None else (int(found[1]), int(found[2])))
 
 
 def video_for(rule: InputRule, seed: int) -> Video:
@@ -168,15 +160,13 @@ def references_for(rule: ReferencesRule, seed: int, role: str | None = None) -> 
     wanted: list[str] = [name for name, inner in rule.roles.items() for _ in range(inner.count[0])]
     if role is not None and role not in wanted:
         wanted.append(role)
-    first = next(iter(rule.roles))
-    while len(wanted) < max(1, rule.count[0]):
-        wanted.append(first)
-    made = []
-    for i, name in enumerate(wanted):
-        inner = rule.roles[name]
-        kind = inner.types[0] if inner.types else None
-        made.append(Reference(image=image_for(inner, seed + i), role=name, type=kind))  # type: ignore[arg-type]
-    return tuple(made)
+    wanted += [next(iter(rule.roles))] * (max(1, rule.count[0]) - len(wanted))
+    return tuple(_reference(rule, name, seed + i) for i, name in enumerate(wanted))
+
+
+def _reference(rule: ReferencesRule, role: str, seed: int) -> Reference:
+    kind = next(iter(rule.roles[role].types), None)
+    return Reference(image=image_for(rule.roles[role], seed), role=role, type=kind)  # type: ignore[arg-type]
 
 
 def references_with_continuation(shape: Shape) -> dict[str, Any]:
@@ -209,20 +199,17 @@ def minimal_fields(shape: Shape, seed: int = 1) -> dict[str, Any]:
         return _task_fields(shape, seed)
     fields: dict[str, Any] = {"prompt": "a red fox in the snow", **_required_extras(shape)}
     rules = shape.spec.inputs
-    if shape.operation == "inpaint":
-        source = rules.get("source")
-        if isinstance(source, InputRule):
-            fields["source"] = image_for(source, seed)
-        mask = rules.get("mask")
-        if isinstance(mask, MaskRule):
-            fields["mask"] = mask_for(mask, fields.get("source"))
+    source, mask = rules.get("source"), rules.get("mask")
+    if shape.operation == "inpaint" and isinstance(source, InputRule):
+        fields["source"] = image_for(source, seed)
+    if shape.operation == "inpaint" and isinstance(mask, MaskRule):
+        fields["mask"] = mask_for(mask, fields.get("source"))
     references = rules.get("references")
     if isinstance(references, ReferencesRule) and (shape.operation == "edit_with_references" or references.count[0]):
         fields["references"] = references_for(references, seed)
     for name, rule in rules.items():
         if isinstance(rule, InputRule) and rule.count[0] and name not in fields and name != "source":
             fields[name] = _input_image(shape, name, rule, seed)
-    source = rules.get("source")
     if shape.operation == "continue_video" and not isinstance(rules.get("continue_from"), ContinueRule) and isinstance(source, InputRule):
         fields["source"] = video_for(source, seed)
     fields |= _small(shape.spec)
@@ -474,8 +461,7 @@ def _many(accepted: ReferencesRule) -> list[Reference]:
     found: list[Reference] = []
     for role, rule in accepted.roles.items():
         for _ in range(min(rule.count[1], accepted.count[1] - len(found))):
-            kind = rule.types[0] if rule.types else None
-            found.append(Reference(image=image_for(rule, 20 + len(found)), role=role, type=kind))  # type: ignore[arg-type]
+            found.append(_reference(accepted, role, 20 + len(found)))
     return found
 
 

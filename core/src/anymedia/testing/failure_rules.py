@@ -38,31 +38,21 @@ from ..results import Job
 from ..router import Router
 from ..state.store import FINAL_STATES, CallRecord
 from .cases import Case, CaseMaker, rule
-from .fakes import CANARY, RETRY_AFTER
+from .fakes import RETRY_AFTER
 from .harness import Bench, JumpingClock, fresh_registry, loaded_registry, run
 
-#: Scenario -> the errors it may raise. A submit that may have been delivered is never a definite failure.
-_EXPECTED_ERRORS: dict[str, tuple[type[MediaError], ...]] = {
-    "unauthorized": (AuthenticationFailed,),
-    "rate_limited": (RateLimited,),
-    "quota": (QuotaExceeded,),
-    "refused": (ContentRefused,),
-    "down": (BackendUnavailable, SubmissionUnknown),
-    "garbage": (BadBackendResponse, SubmissionUnknown),
-    "truncated": (BadBackendResponse, SubmissionUnknown),
-    "lost_reply": (SubmissionUnknown,),
-}
-
-
-#: Scenarios in which the service explains its rejection; its message must arrive in ``provider_message``.
-_EXPLAINED = frozenset({"unauthorized", "rate_limited", "quota", "refused"})
-_NO, _UNKNOWN, _PERHAPS = ("no",), ("unknown",), ("unknown", "yes")
-#: Scenario -> the values ``charged`` may have. A rejection costs nothing; a service that is down may have charged.
-_CHARGED: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("unauthorized", "rate_limited", "quota", "refused"), _NO),
-    **dict.fromkeys(("garbage", "truncated"), _PERHAPS),
-    "lost_reply": _UNKNOWN,
-    "down": ("no", *_PERHAPS),
+_NO, _PERHAPS = ("no",), ("unknown", "yes")
+#: Scenario -> the errors it may raise, and the values ``charged`` may have. A submit that may have been delivered is never a definite
+#: failure. A rejection costs nothing, and the service explains it: its message must arrive in ``provider_message``.
+_EXPECTED: dict[str, tuple[tuple[type[MediaError], ...], tuple[str, ...]]] = {
+    "unauthorized": ((AuthenticationFailed,), _NO),
+    "rate_limited": ((RateLimited,), _NO),
+    "quota": ((QuotaExceeded,), _NO),
+    "refused": ((ContentRefused,), _NO),
+    "down": ((BackendUnavailable, SubmissionUnknown), ("no", *_PERHAPS)),
+    "garbage": ((BadBackendResponse, SubmissionUnknown), _PERHAPS),
+    "truncated": ((BadBackendResponse, SubmissionUnknown), _PERHAPS),
+    "lost_reply": ((SubmissionUnknown,), ("unknown",)),
 }
 
 
@@ -83,15 +73,7 @@ def _memory(name: str) -> int:
 
 @attrs.frozen(kw_only=True)
 class Failure:
-    """The outcome of a scenario.
-
-    Attributes:
-        error: the error that was raised.
-        submits: how many submits the service received.
-        had_job: whether the service had accepted a job.
-        texts: all texts that were logged, printed, stored or reported.
-        hidden: the secrets that must not be in them.
-    """
+    """The outcome of a scenario: all texts that were logged, printed, stored or reported, and the secrets that must not be in them."""
 
     error: MediaError
     submits: int
@@ -121,7 +103,7 @@ class FailureRules(CaseMaker):
                 texts = (str(error), repr(error), str(error.to_json()), trace, *_recorded_texts(bench, calls))
                 had_job = any(call.job is not None for call in calls)
                 kept[str(case)] = Failure(
-                    error=_without_frames(error), submits=bench.submits(), had_job=had_job, texts=texts, hidden=_hidden(bench)
+                    error=_without_frames(error), submits=bench.submits(), had_job=had_job, texts=texts, hidden=bench.hidden
                 )
         return kept[str(case)]
 
@@ -129,7 +111,8 @@ class FailureRules(CaseMaker):
     def test_c01_failure_raises_its_own_error(self, case: Case) -> None:
         """If this fails: translate the SDK's error with ``anymedia.http.answered_error``, which reads the code before the status."""
         error = self._failure(case).error
-        charged = _CHARGED[case.subject]
+        expected, usual = _EXPECTED[case.subject]
+        charged = usual
         if case.subject == "refused" and case.shape.operation in self.refused_in_status:
             assert self._failure(case).had_job, "refused_in_status names this operation, but the wire refused the submit"
             billing = loaded_registry().capabilities(self.backend).billing
@@ -137,9 +120,7 @@ class FailureRules(CaseMaker):
             charged = (*charged, *_PERHAPS) if documented else _PERHAPS
         early = error.charged == "no" and "no" not in charged
         hint = "; is the submit inside `async with context.submission():`?" if early else ""
-        assert isinstance(error, _EXPECTED_ERRORS[case.subject]), (
-            f"{type(error).__name__}: {error}{hint or _delivery_hint(error, case.subject)}"
-        )
+        assert isinstance(error, expected), f"{type(error).__name__}: {error}{hint or _delivery_hint(error, expected)}"
         assert isinstance(error, BackendError)
         assert error.backend == self.backend
         assert error.job_id
@@ -148,7 +129,7 @@ class FailureRules(CaseMaker):
             wait = error.retry_after
             assert wait is not None, "the provider's hint how long to wait was not read"
             assert RETRY_AFTER / 2 <= wait <= RETRY_AFTER, f"the provider's hint was {RETRY_AFTER:g} s, not {wait:g} s"
-        if case.subject in _EXPLAINED:
+        if usual == _NO:
             assert error.provider_message, f"provider_message is empty, the provider's own words are lost: {error}"
             assert error.provider_message not in error.fix, f"fix contains the provider's own words: {error.fix}"
 
@@ -171,7 +152,7 @@ class FailureRules(CaseMaker):
         handles = [repr(await bench.store.load_continuation(file.continuation_id)) for file in result.files if file.continuation_id]
         contents = [file.path.read_bytes().decode("latin-1") for file in result.files]
         texts = (repr(result), str(result.to_json()), *handles, *contents, *_recorded_texts(bench, await bench.store.calls()))
-        _assert_no_secret(texts, _hidden(bench))
+        _assert_no_secret(texts, bench.hidden)
 
     @rule("C11", per="redirect")
     async def test_c11_submit_follows_no_redirect(self, case: Case, bench: Bench) -> None:
@@ -305,20 +286,16 @@ def _recorded_texts(bench: Bench, calls: Sequence[CallRecord]) -> list[str]:
     return [*map(repr, calls), *bench.texts]
 
 
-def _hidden(bench: Bench) -> tuple[str, ...]:
-    return (CANARY, *bench.wire.hidden)
-
-
 def _assert_no_secret(texts: Iterable[str], secrets: tuple[str, ...]) -> None:
     for text in texts:
         for hidden in secrets:
             assert hidden not in text, f"{hidden!r} appears in: {text[:300]}"
 
 
-def _delivery_hint(error: MediaError, scenario: str) -> str:
+def _delivery_hint(error: MediaError, expected: tuple[type[MediaError], ...]) -> str:
     """Return a hint where the hook raised the right error without a delivery."""
     raised = error.__cause__
-    if not isinstance(error, SubmissionUnknown) or not isinstance(raised, _EXPECTED_ERRORS[scenario]):
+    if not isinstance(error, SubmissionUnknown) or not isinstance(raised, expected):
         return ""
     return f"; the hook raised {type(raised).__name__} without saying whether the service accepted the request: give it delivery='refused'"
 
@@ -337,17 +314,13 @@ _MOST_WAITS = 1_000
 
 async def _submitted(bench: Bench, task: asyncio.Task[Any]) -> None:
     """Wait until the service has received the submit; without a wire that counts, until the call is recorded and has begun."""
-    if bench.wire.submits is None:
-        for _ in range(_MOST_WAITS):
-            if task.done() or await bench.store.calls():
-                break
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(0.05)
-        return
+    counted = bench.wire.submits is not None
     for _ in range(_MOST_WAITS):
-        if bench.submits() or task.done():
-            return
+        if task.done() or (bench.submits() if counted else await bench.store.calls()):
+            break
         await asyncio.sleep(0.01)
+    if not counted:
+        await asyncio.sleep(0.05)
 
 
 @contextlib.contextmanager
@@ -364,10 +337,6 @@ def _unclosed_sessions() -> Iterator[list[str]]:
 _CANCELLED_DEADLINE = 60.0
 #: Seconds that the status checks of a job that is never found may take; the kit's clock does not pause between them.
 _JOB_DEADLINE = 10.0
-
-
-def _stops(bench: Bench) -> int:
-    return 0 if bench.wire.stops is None else bench.wire.stops()
 
 
 class JobRules(CaseMaker):
@@ -418,12 +387,13 @@ class JobRules(CaseMaker):
             return
         async with bench.router(clock=SystemClock()) as router:  # no status check before it is cancelled
             call = await self._submit(bench, router)
-            before, asked = bench.submits(), _stops(bench)
+            count = bench.wire.stops or (lambda: 0)
+            before, asked = bench.submits(), count()
             try:
                 ended = await router.cancel(call.id)
             except UnsupportedOperation:
                 return  # the service cannot cancel such a job, and the backend reports that
-            asked = _stops(bench) - asked
+            asked = count() - asked
         assert ended.state in FINAL_STATES, f"the run ended as {ended.state!r}"
         assert bench.submits() <= max(before, 1), "cancelling it made another submit"
         if ended.state == "cancelled" and ended.job is not None:

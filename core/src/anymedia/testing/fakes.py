@@ -376,8 +376,12 @@ def picture(width: int, height: int, seed: int = 0, format_name: str = "png") ->
     shades = [((seed * 67 + 40 * i) % 256, (seed * 131 + 90 * i) % 256, (seed * 29 + 150 * i) % 256) for i in (1, 2)]
     image = Image.new("RGB", (width, height), shades[0])
     ImageDraw.Draw(image).ellipse((width // 4, height // 4, width * 3 // 4, height * 3 // 4), fill=shades[1])
+    return _saved(image, {"jpg": "JPEG"}.get(format_name, format_name.upper()))
+
+
+def _saved(image: Any, format_name: str = "PNG") -> bytes:
     out = io.BytesIO()
-    image.save(out, {"jpg": "JPEG"}.get(format_name, format_name.upper()))
+    image.save(out, format_name)
     return out.getvalue()
 
 
@@ -394,9 +398,7 @@ def half_mask(width: int, height: int, *, left: bool = True) -> bytes:
 
     image = Image.new("L", (width, height), 0)
     image.paste(255, (0, 0, width // 2, height) if left else (width // 2, 0, width, height))
-    out = io.BytesIO()
-    image.save(out, "PNG")
-    return out.getvalue()
+    return _saved(image)
 
 
 def painted(image: bytes, mask: bytes, form: Literal["alpha", "white", "black"]) -> bytes:
@@ -421,9 +423,7 @@ def painted(image: bytes, mask: bytes, form: Literal["alpha", "white", "black"])
         before = first.convert("RGB")
         where = region if form == "white" else ImageOps.invert(region)
         after = Image.composite(before.point(lambda value: (value + 128) % 256), before, where)
-    out = io.BytesIO()
-    after.save(out, "PNG")
-    return out.getvalue()
+    return _saved(after)
 
 
 @functools.lru_cache(maxsize=16)

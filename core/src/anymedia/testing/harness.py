@@ -395,6 +395,11 @@ class Bench:
             return self.wire.submits()
         return sum(self.store.submitted.values())
 
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        """The texts that must not appear anywhere."""
+        return (CANARY, *self.wire.hidden)
+
     def settings(self) -> Settings:
         """Return the settings of an instance that uses the wire."""
         own = InstanceSettings(
