@@ -9,7 +9,7 @@ generate_video.duration = { min = 2, max = 10, step = 1 }   # as in a capability
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -105,27 +105,23 @@ def _without(spec: ModelSpec, dropped: Any, where: str) -> ModelSpec:
         raise SettingsError(f"{where}: without: expected a list of texts")
     operations = dict(spec.operations)
     for item in dropped:
-        kind, _, field = item.partition(".")
-        found = next((name for name in operations if item == name or item.startswith(f"{name}.")), None)
-        if found is None:
-            raise SettingsError(f"{where}: without: there is no operation {kind!r:.80}{did_you_mean(kind, operations)}")
-        kind, field = found, item[len(found) + 1 :]
+        kind = next((name for name in operations if item == name or item.startswith(f"{name}.")), None)
+        if kind is None:
+            wrong = item.partition(".")[0]
+            raise SettingsError(f"{where}: without: there is no operation {wrong!r:.80}{did_you_mean(wrong, operations)}")
+        field = item[len(kind) + 1 :]
         if not field:
-            del operations[found]
+            del operations[kind]
             continue
-        known = [*operations[found].inputs, *operations[found].options]
+        known = [*operations[kind].inputs, *operations[kind].options]
         if field not in known:
             raise SettingsError(f"{where}: without: {kind} has no {field!r:.80}{did_you_mean(field, known)}")
-        operations[found] = _dropped(operations[found], field)
+        operations[kind] = _dropped(operations[kind], field)
     return attrs.evolve(spec, operations=operations)
 
 
 def _dropped(spec: OperationSpec, field: str) -> OperationSpec:
-    def kept(table: Mapping[str, Any]) -> dict[str, Any]:
-        return {key: value for key, value in table.items() if key != field}
-
-    def mentions(tables: Iterable[Mapping[str, Any]]) -> bool:
-        return any(field in table for table in tables)
-
-    rules = tuple(rule for rule in spec.rules if not mentions((rule.when, rule.forbid, rule.require)))
-    return attrs.evolve(spec, inputs=kept(spec.inputs), options=kept(spec.options), rules=rules)
+    inputs = {key: rule for key, rule in spec.inputs.items() if key != field}
+    options = {key: option for key, option in spec.options.items() if key != field}
+    rules = tuple(rule for rule in spec.rules if not any(field in table for table in (rule.when, rule.forbid, rule.require)))
+    return attrs.evolve(spec, inputs=inputs, options=options, rules=rules)

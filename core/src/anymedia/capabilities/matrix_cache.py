@@ -38,7 +38,7 @@ _PARSERS = ("loader.py", "model.py", "options.py", "../fields.py", "../media.py"
 
 
 @functools.cache
-def load_matrix(path: Path) -> model.CapabilityMatrix:
+def load_matrix(path: Path) -> CapabilityMatrix:
     """Read a capability file once per process, from the cache if its entry is valid.
 
     Raises:
@@ -77,13 +77,8 @@ def _place(source: Path) -> Path:
     return cache_dir() / "matrices" / f"{source.parent.name}-{zlib.crc32(os.fsencode(source)):08x}.json"
 
 
-def _recall(source: Path, now: str) -> model.CapabilityMatrix | None:
-    """Return the cached matrix of a capability file whose stamp is ``now``, or None.
-
-    Args:
-        source: the capability file.
-        now: its `_stamp`.
-    """
+def _recall(source: Path, now: str) -> CapabilityMatrix | None:
+    """Return the cached matrix of a capability file whose `_stamp` is ``now``, or None."""
     try:
         with _place(source).open("rb") as file:
             status = os.fstat(file.fileno())
@@ -95,17 +90,11 @@ def _recall(source: Path, now: str) -> model.CapabilityMatrix | None:
         found = _decoded(json.loads(body))
     except (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError):
         return None  # RuntimeError: there is no home directory
-    return found if isinstance(found, model.CapabilityMatrix) else None
+    return found if isinstance(found, CapabilityMatrix) else None
 
 
-def _remember(source: Path, before: str, matrix: model.CapabilityMatrix) -> None:
-    """Cache a matrix if its file has not changed since it was read; an error is ignored.
-
-    Args:
-        source: the capability file.
-        before: its `_stamp` before it was read.
-        matrix: the parsed matrix.
-    """
+def _remember(source: Path, before: str, matrix: CapabilityMatrix) -> None:
+    """Cache a matrix if its file has not changed since its `_stamp` was ``before``, when it was read; an error is ignored."""
     with contextlib.suppress(OSError, RuntimeError, ValueError, TypeError):
         status = source.stat()
         recent = max(status.st_mtime, status.st_ctime) > time.time() - COARSE
@@ -119,7 +108,7 @@ def _head(source: Path, now: str, body: bytes) -> bytes:
     return json.dumps([_version(), str(source), now, zlib.crc32(body)]).encode()
 
 
-def _encoded(matrix: model.CapabilityMatrix) -> list[Any]:
+def _encoded(matrix: CapabilityMatrix) -> list[Any]:
     """Return a table of the matrix's parts, each once and after the parts it contains; the last is the matrix itself.
 
     A tuple is a list of indices into the table, other compounds are ``{kind: indices}``, plain values are themselves.
@@ -230,9 +219,11 @@ def _merged(own: CapabilityMatrix, snapshot: Path) -> CapabilityMatrix:
     try:
         return _with_specs(own, json.loads(snapshot.read_text("utf-8")), snapshot.name)
     except (OSError, ValueError, RecursionError) as error:
-        return _unreadable(own, snapshot, type(error).__name__)
+        why = type(error).__name__
     except MediaError as error:
-        return _unreadable(own, snapshot, error.message)
+        why = error.message
+    warning = f"the snapshot {snapshot.name} cannot be used ({why}), so the shipped models apply; recreate it with --refresh"
+    return attrs.evolve(own, warnings=(*own.warnings, warning))
 
 
 def _with_specs(own: CapabilityMatrix, raw: Any, name: str) -> CapabilityMatrix:
@@ -242,11 +233,6 @@ def _with_specs(own: CapabilityMatrix, raw: Any, name: str) -> CapabilityMatrix:
     specs = {spec.id: spec for spec in _with_shipped_facts(listed.models, own)}
     shipped = tuple(spec for spec in own.models if spec.id in kept and spec.id not in specs)
     return attrs.evolve(own, models=(*shipped, *specs.values()), checked=listed.checked, stale_after_days=STALE_DAYS)
-
-
-def _unreadable(own: CapabilityMatrix, snapshot: Path, why: str) -> CapabilityMatrix:
-    warning = f"the snapshot {snapshot.name} cannot be used ({why}), so the shipped models apply; recreate it with --refresh"
-    return attrs.evolve(own, warnings=(*own.warnings, warning))
 
 
 def _parse(raw: Any, name: str, own: CapabilityMatrix) -> CapabilityMatrix:
@@ -277,8 +263,7 @@ def _with_shipped_facts(specs: Iterable[ModelSpec], own: CapabilityMatrix) -> tu
     known = {spec.id: spec for spec in own.models}
     merged = []
     for spec in specs:
-        shipped = known.get(spec.id)
-        if shipped is not None:
+        if (shipped := known.get(spec.id)) is not None:
             life = shipped.lifecycle if spec.lifecycle == Lifecycle() else spec.lifecycle
             spec = attrs.evolve(spec, lifecycle=life, rank=shipped.rank, requires=spec.requires or shipped.requires)
         merged.append(spec)
