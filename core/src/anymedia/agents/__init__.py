@@ -30,20 +30,8 @@ if TYPE_CHECKING:
     from .schema import tool_schema
     from .tool import MediaTool, tell
 
-_MODULES = {
-    "MediaTool": "tool",
-    "close_media": "api",
-    "generate_batch": "api",
-    "generate_media": "api",
-    "generate_media_sync": "api",
-    "guidance": "prompt",
-    "media_job": "api",
-    "media_job_sync": "api",
-    "plan_media": "api",
-    "plan_media_sync": "api",
-    "tell": "tool",
-    "tool_schema": "schema",
-}
+#: Name -> its module, if that is not ``api``.
+_MODULES = {"MediaTool": "tool", "guidance": "prompt", "tell": "tool", "tool_schema": "schema"}
 
 __all__ = [
     "MediaTool",
@@ -62,8 +50,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name not in _MODULES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
+    found = getattr(importlib.import_module(f".{_MODULES.get(name, 'api')}", __name__), name)
     globals()[name] = found
     return found

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Coroutine, Iterable
+import functools
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any
 
+from ..errors import MediaError
 from ..router import Router
 from .normalize import directories
 from .responses import error_answer, internal
@@ -54,12 +56,18 @@ async def close_media() -> None:
         await entry[1].aclose()
 
 
-async def _tool(
-    router: Router | None, agent_cwd: str | Path | None, allowed_paths: Iterable[str | Path] | None, realm: str | None
-) -> MediaTool:
-    found = router if router is not None else await _router()
-    roots = [agent_cwd if str(p) == "." and agent_cwd else p for p in directories(allowed_paths)]
-    return MediaTool(found, roots=roots or None, base=agent_cwd, realm=realm)
+#: What the host of an agent sets: the router, where relative paths start, the directories for paths, and the realm.
+_Host = tuple[Router | None, str | Path | None, Iterable[str | Path] | None, str | None]
+
+
+async def _with_tool(work: Callable[[MediaTool], Awaitable[dict[str, Any]]], host: _Host) -> dict[str, Any]:
+    """Call a function with the tool of a host; settings that cannot be read are an error answer, too."""
+    router, agent_cwd, allowed_paths, realm = host
+    try:
+        roots = [agent_cwd if str(p) == "." and agent_cwd else p for p in directories(allowed_paths)]
+        return await work(MediaTool(router or await _router(), roots=roots or None, base=agent_cwd, realm=realm))
+    except Exception as error:  # noqa: BLE001
+        return error_answer(error if isinstance(error, MediaError) else internal(error))
 
 
 async def generate_media(
@@ -92,11 +100,7 @@ async def generate_media(
         ``ignored``, ``warnings``, ``cost``, ``job_id``; or ``error`` {code, message, fix, try_backends, retry,
         charged}; for several calls ``results``, in order.
     """
-    try:
-        tool = await _tool(router, agent_cwd, allowed_paths, realm)
-    except Exception as error:  # noqa: BLE001 - settings that cannot be read are an error answer, too
-        return _refused(error)
-    return await tool.generate(config, **fields)
+    return await _with_tool(lambda tool: tool.generate(config, **fields), (router, agent_cwd, allowed_paths, realm))
 
 
 async def plan_media(
@@ -110,11 +114,7 @@ async def plan_media(
     **fields: Any,
 ) -> dict[str, Any]:
     """Return the plan of `generate_media` for the same fields: backend, adjustments, price. Spends nothing."""
-    try:
-        tool = await _tool(router, agent_cwd, allowed_paths, realm)
-    except Exception as error:  # noqa: BLE001
-        return _refused(error)
-    return await tool.plan(config, **fields)
+    return await _with_tool(lambda tool: tool.plan(config, **fields), (router, agent_cwd, allowed_paths, realm))
 
 
 async def media_job(
@@ -132,11 +132,7 @@ async def media_job(
 
     The job is found by a caller with the directories, or the ``realm``, that it was started with.
     """
-    try:
-        tool = await _tool(router, agent_cwd, allowed_paths, realm)
-    except Exception as error:  # noqa: BLE001
-        return _refused(error)
-    return await tool.job(job_id, action, deadline, output_path)
+    return await _with_tool(lambda tool: tool.job(job_id, action, deadline, output_path), (router, agent_cwd, allowed_paths, realm))
 
 
 async def generate_batch(
@@ -150,11 +146,8 @@ async def generate_batch(
     realm: str | None = None,
 ) -> dict[str, Any]:
     """Run a list of calls concurrently under a shared budget in US dollars; ``results`` keep their order."""
-    try:
-        tool = await _tool(router, agent_cwd, allowed_paths, realm)
-        return await tool.batch(calls, max_concurrent=max_concurrent, max_cost_usd=max_cost_usd)
-    except Exception as error:  # noqa: BLE001
-        return _refused(error)
+    batch = functools.partial(MediaTool.batch, calls=calls, max_concurrent=max_concurrent, max_cost_usd=max_cost_usd)
+    return await _with_tool(batch, (router, agent_cwd, allowed_paths, realm))
 
 
 def generate_media_sync(config: Any = None, /, **fields: Any) -> dict[str, Any]:
@@ -185,9 +178,3 @@ def _run(work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
         return asyncio.run(whole())
     with contextlib.closing(work):
         raise RuntimeError("an event loop is running here: await the function without _sync")
-
-
-def _refused(error: Exception) -> dict[str, Any]:
-    from ..errors import MediaError
-
-    return error_answer(error if isinstance(error, MediaError) else internal(error))

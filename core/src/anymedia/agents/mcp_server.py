@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..distributions import version_of
 from ..errors import (
     InvalidRequest,
     MediaError,
@@ -28,62 +29,54 @@ from ..media import path_of
 from ..plugins.instances import BackendInstance
 from .available import describe_backends, missing
 from .responses import error_answer, internal
-from .schema import input_schema, installed, result_schema, tool_schema
+from .schema import input_schema, installed, mcp_tool, object_of, result_schema, tool_schema, typed
 
 if TYPE_CHECKING:
     from ..router import Progress, Router
     from .tool import MediaTool
 
-_JOB_ID = {"type": "string", "description": "from an answer, an error or a progress message, or 'last'"}
-_LIMIT = {"type": "integer", "minimum": 1, "maximum": 100, "description": "maximum number of jobs"}
 _READS = {"readOnlyHint": True, "openWorldHint": False}
-_ANY = {"type": "object", "properties": {"success": {"type": "boolean"}}, "required": ["success"]}
+_ANY = object_of(("success",), success="boolean")
 
 
 def tools_of(instances: Mapping[str, BackendInstance]) -> list[dict[str, Any]]:
     """Return the tools, as the protocol lists them."""
-    backends = {"type": "string", "description": "only this backend", "enum": sorted(instances)} if instances else {"type": "string"}
+    job_id = typed("string", description="from an answer, an error or a progress message, or 'last'")
+    backend = typed("string", description="only this backend", enum=sorted(instances)) if instances else typed("string")
+    limit = typed("integer", minimum=1, maximum=100, description="maximum number of jobs")
     job = {
-        "job_id": _JOB_ID,
-        "action": {
-            "type": "string",
-            "enum": ["status", "wait", "export"],
-            "description": "its status, wait for its result, or copy what was received and could not be interpreted",
-        },
-        "deadline": {"type": "number", "minimum": 0, "maximum": 86400, "description": "maximum number of seconds to wait"},
-        "output_path": {"type": "string", "description": "for export: a directory, or a file named .bin"},
+        "action": typed(
+            "string",
+            enum=["status", "wait", "export"],
+            description="its status, wait for its result, or copy what was received and could not be interpreted",
+        ),
+        "deadline": typed("number", minimum=0, maximum=86400, description="maximum number of seconds to wait"),
+        "output_path": typed("string", description="for export: a directory, or a file named .bin"),
     }
-    one = {"job_id": _JOB_ID}
     knows = "What each usable backend supports, in full, and what the others lack."
     stops = "Cancel a job; the provider may charge for work already done."
     plans = "Return the plan of generate_media for the same arguments: backend, adjustments, price. Spends nothing."
+    follows = "Return the status of a job, or wait for its result."
     again = {"readOnlyHint": False, "destructiveHint": False, "idempotentHint": True}
+    ends = again | {"destructiveHint": True}
     return [
         tool_schema("mcp", instances=instances),
-        _tool("plan_media", "Plan media", plans, input_schema(instances), _ANY, _READS),
-        _tool("media_capabilities", "Media capabilities", knows, _takes({"backend": backends}), _ANY, _READS),
-        _tool(
-            "media_job", "Media job", "Return the status of a job, or wait for its result.", _takes(job, "job_id"), result_schema(), again
-        ),
-        _tool("media_jobs", "Media jobs", "List the newest jobs with their state.", _takes({"limit": _LIMIT}), _ANY, _READS),
-        _tool("media_cancel", "Cancel a media job", stops, _takes(one, "job_id"), result_schema(), again | {"destructiveHint": True}),
+        mcp_tool("plan_media", "Plan media", plans, input_schema(instances), _ANY, _READS),
+        mcp_tool("media_capabilities", "Media capabilities", knows, _takes((), backend=backend), _ANY, _READS),
+        mcp_tool("media_job", "Media job", follows, _takes(("job_id",), job_id=job_id, **job), result_schema(), again),
+        mcp_tool("media_jobs", "Media jobs", "List the newest jobs with their state.", _takes((), limit=limit), _ANY, _READS),
+        mcp_tool("media_cancel", "Cancel a media job", stops, _takes(("job_id",), job_id=job_id), result_schema(), ends),
     ]
 
 
-def _takes(fields: dict[str, Any], *needed: str) -> dict[str, Any]:
-    return {"type": "object", "properties": fields, "required": list(needed), "additionalProperties": False}
+def _takes(needed: Sequence[str], **fields: dict[str, Any]) -> dict[str, Any]:
+    return object_of(needed, **fields) | {"additionalProperties": False}
 
 
-def _tool(name: str, title: str, about: str, takes: dict[str, Any], gives: dict[str, Any], hints: dict[str, Any]) -> dict[str, Any]:
-    return {"name": name, "title": title, "description": about, "inputSchema": takes, "outputSchema": gives, "annotations": hints}
-
-
-_TAKES: Mapping[str, tuple[set[str], set[str]]] = {
-    "media_capabilities": ({"backend"}, set()),
-    "media_job": ({"job_id", "action", "deadline", "output_path"}, {"job_id"}),
-    "media_jobs": ({"limit"}, set()),
-    "media_cancel": ({"job_id"}, {"job_id"}),
-}
+@functools.cache
+def _arguments() -> Mapping[str, Mapping[str, Any]]:
+    """Return the schema of the arguments of each tool that does not check them itself."""
+    return {tool["name"]: tool["inputSchema"] for tool in tools_of({})[2:]}
 
 
 def arguments_problem(name: str, given: Mapping[str, Any], known: Iterable[str]) -> RequestError | None:
@@ -91,14 +84,14 @@ def arguments_problem(name: str, given: Mapping[str, Any], known: Iterable[str])
     if name not in known:
         text = f"there is no tool {name[:60]!r}{did_you_mean(name[:60], known)}"
         return UnsupportedOperation(text, fix=f"use one of: {', '.join(known)}")
-    if name not in _TAKES:
+    if (schema := _arguments().get(name)) is None:
         return None
     from ..strict_json import path_below
 
-    takes, needs = _TAKES[name]
+    takes = schema["properties"].keys()
     unknown = sorted(given.keys() - takes)
     problems = [Problem(path_below("$", str(key)), "there is no such argument", f"it takes {', '.join(sorted(takes))}") for key in unknown]
-    problems += [Problem(f"$.{key}", "is missing") for key in sorted(needs - given.keys())]
+    problems += [Problem(f"$.{key}", "is missing") for key in schema["required"] if key not in given]
     return InvalidRequest(problems) if problems else None
 
 
@@ -171,17 +164,7 @@ def _make(path: Path, roots: Sequence[Path], most: int) -> tuple[bytes, str] | N
 
 #: The first version of the protocol in which a server asks by the result of a call.
 _ASKS_BY_RESULT = "2026-07-28"
-_APPROVAL = {
-    "type": "object",
-    "properties": {"approve": {"type": "boolean", "title": "Approve", "description": "whether this may be spent"}},
-    "required": ["approve"],
-}
-
-
-def _listing(asked: Mapping[str, str]) -> str:
-    return "\n".join(asked.values())
-
-
+_APPROVAL = object_of(("approve",), approve=typed("boolean", title="Approve", description="whether this may be spent"))
 #: A code unit that stands for no character by itself.
 _LONE = re.compile("[\ud800-\udfff]")
 GUIDANCE = "anymedia://guidance"
@@ -223,17 +206,14 @@ class MediaServer:
             raise SettingsError(f"the root {str(root)!r} is not a directory", fix="create it, or name another one with --root")
         self.root = root.resolve()
         self.instances = installed() if instances is None else instances
-        self._make_router = make_router or _usual_router
+        self._make_router = make_router
         self._router: Router | None = None
         self._realm = realm
-        self.server = self._build()
-
-    def _build(self) -> Any:
-        _, lowlevel = _sdk()
-        return lowlevel(
+        self._types, server = _sdk()
+        self.server = server(
             "anymedia",
             title="anymedia",
-            version=_version(),
+            version=version_of("anymedia"),
             instructions=f"Images, video and sound from any installed backend; {state_of(self.instances)}. Read {GUIDANCE} first.",
             on_list_tools=self._list_tools,
             on_call_tool=self._call_tool,
@@ -254,10 +234,11 @@ class MediaServer:
                 await router.aclose()
 
     def _tool(self, ctx: Any) -> MediaTool:
+        from ..router import Router
         from .tool import MediaTool, tell
 
         if self._router is None:
-            self._router = self._make_router(tell)
+            self._router = Router(on_progress=tell) if self._make_router is None else self._make_router(tell)
         return MediaTool(self._router, roots=[self.root], base=self.root, realm=self.realm(ctx.request))
 
     def realm(self, request: Any = None) -> str:
@@ -288,8 +269,7 @@ class MediaServer:
     # Tools
 
     async def _list_tools(self, _ctx: Any, _params: Any) -> Any:
-        types, _ = _sdk()
-        return types.ListToolsResult(tools=[types.Tool.model_validate(tool) for tool in tools_of(self.instances)])
+        return self._types.ListToolsResult(tools=[self._types.Tool.model_validate(tool) for tool in tools_of(self.instances)])
 
     async def _call_tool(self, ctx: Any, params: Any) -> Any:
         arguments = dict(params.arguments or {})
@@ -329,20 +309,20 @@ class MediaServer:
         asked = await self._tool(ctx).to_approve(given)
         if not asked:
             return frozenset()
-        types, _ = _sdk()
-        if not ctx.session.check_client_capability(types.ClientCapabilities(elicitation=types.ElicitationCapability())):
-            raise NotApproved(f"a person must approve this, and the host of this server cannot ask (no elicitation): {_listing(asked)}")
+        listing = "\n".join(asked.values())
+        if not ctx.session.check_client_capability(self._types.ClientCapabilities(elicitation=self._types.ElicitationCapability())):
+            raise NotApproved(f"a person must approve this, and the host of this server cannot ask (no elicitation): {listing}")
         state = " ".join(asked)
-        message = f"Spend money for this?\n{_listing(asked)}"
+        message = f"Spend money for this?\n{listing}"
         if ctx.session.protocol_version < _ASKS_BY_RESULT:
             answer = await ctx.session.elicit_form(message, _APPROVAL, ctx.request_id)
         elif params.request_state == state and params.input_responses:
-            answer = types.ElicitResult.model_validate(params.input_responses.get("approval"), from_attributes=True)
+            answer = self._types.ElicitResult.model_validate(params.input_responses.get("approval"), from_attributes=True)
         else:
-            form = types.ElicitRequestFormParams(message=message, requested_schema=_APPROVAL)
-            return types.InputRequiredResult(input_requests={"approval": types.ElicitRequest(params=form)}, request_state=state)
+            form = self._types.ElicitRequestFormParams(message=message, requested_schema=_APPROVAL)
+            return self._types.InputRequiredResult(input_requests={"approval": self._types.ElicitRequest(params=form)}, request_state=state)
         if answer.action != "accept" or (answer.content or {}).get("approve") is not True:
-            raise NotApproved(f"the person at the host did not approve it: {_listing(asked)}")
+            raise NotApproved(f"the person at the host did not approve it: {listing}")
         return frozenset(asked)
 
     async def _generate(self, ctx: Any, given: dict[str, Any], approved: frozenset[str] = frozenset()) -> dict[str, Any]:
@@ -370,14 +350,15 @@ class MediaServer:
 
     async def _result(self, answer: dict[str, Any]) -> Any:
         """Return an answer as structured content, as text, and as links to its files with a preview of each image."""
-        types, _ = _sdk()
         answer = _unicode(answer)
         text = json.dumps(answer)
-        content: list[Any] = [types.TextContent(type="text", text=text)]
+        content: list[Any] = [self._types.TextContent(type="text", text=text)]
         links = []
         for file in _files_of(answer):
             path = Path(file["path"])
-            link = types.ResourceLink(type="resource_link", name=path.name, uri=path.as_uri(), mime_type=file["mime"], size=file["bytes"])
+            link = self._types.ResourceLink(
+                type="resource_link", name=path.name, uri=path.as_uri(), mime_type=file["mime"], size=file["bytes"]
+            )
             links.append(link)
         left = MAX_ANSWER - 2 * len(text) - sum(len(link.model_dump_json()) for link in links)
         pictures = [file for file in _files_of(answer) if file["mime"].startswith("image/")][:_MOST_PREVIEWS]
@@ -386,9 +367,9 @@ class MediaServer:
             if (small := await preview_of(Path(file["path"]), file["mime"], [self.root], share * 3 // 4 - 200)) is not None:
                 data = base64.b64encode(small[0]).decode()
                 left -= len(data)
-                content.append(types.ImageContent(type="image", data=data, mime_type=small[1]))
+                content.append(self._types.ImageContent(type="image", data=data, mime_type=small[1]))
         content += links
-        return types.CallToolResult(content=content, structured_content=answer, is_error=not answer["success"])
+        return self._types.CallToolResult(content=content, structured_content=answer, is_error=not answer["success"])
 
     # Guidance
 
@@ -398,17 +379,15 @@ class MediaServer:
         return guidance(instances=self.instances)
 
     async def _list_resources(self, _ctx: Any, _params: Any) -> Any:
-        types, _ = _sdk()
         about = "How to use generate_media with the backends that are usable now"
-        one = types.Resource(uri=GUIDANCE, name="guidance", description=about, mime_type="text/markdown")
-        return types.ListResourcesResult(resources=[one])
+        one = self._types.Resource(uri=GUIDANCE, name="guidance", description=about, mime_type="text/markdown")
+        return self._types.ListResourcesResult(resources=[one])
 
     async def _read_resource(self, _ctx: Any, params: Any) -> Any:
-        types, _ = _sdk()
         uri = str(params.uri)
         if uri == GUIDANCE:
-            text = types.TextResourceContents(uri=GUIDANCE, mime_type="text/markdown", text=self._guidance())
-            return types.ReadResourceResult(contents=[text])
+            text = self._types.TextResourceContents(uri=GUIDANCE, mime_type="text/markdown", text=self._guidance())
+            return self._types.ReadResourceResult(contents=[text])
         try:
             data, mime = await asyncio.to_thread(_read_media, path_of(uri), [self.root])
         except MediaError as error:
@@ -416,27 +395,19 @@ class MediaServer:
 
             text = f"unknown resource; there are {GUIDANCE} and the file: links of results ({error.message})"
             raise MCPError(code=-32002, message=text) from None
-        blob = types.BlobResourceContents(uri=uri, mime_type=mime, blob=base64.b64encode(data).decode())
-        return types.ReadResourceResult(contents=[blob])
+        blob = self._types.BlobResourceContents(uri=uri, mime_type=mime, blob=base64.b64encode(data).decode())
+        return self._types.ReadResourceResult(contents=[blob])
 
     async def _list_prompts(self, _ctx: Any, _params: Any) -> Any:
-        types, _ = _sdk()
-        return types.ListPromptsResult(prompts=[types.Prompt(name="guidance", description="How to generate media")])
+        return self._types.ListPromptsResult(prompts=[self._types.Prompt(name="guidance", description="How to generate media")])
 
     async def _get_prompt(self, _ctx: Any, params: Any) -> Any:
-        types, _ = _sdk()
         if params.name != "guidance":
             from mcp.shared.exceptions import MCPError
 
             raise MCPError(code=-32602, message="unknown prompt; the only one is 'guidance'")
-        text = types.TextContent(type="text", text=self._guidance())
-        return types.GetPromptResult(messages=[types.PromptMessage(role="user", content=text)])
-
-
-def _usual_router(on_progress: Callable[[Progress], None]) -> Router:
-    from ..router import Router
-
-    return Router(on_progress=on_progress)
+        text = self._types.TextContent(type="text", text=self._guidance())
+        return self._types.GetPromptResult(messages=[self._types.PromptMessage(role="user", content=text)])
 
 
 def _sdk() -> tuple[Any, Any]:
@@ -451,12 +422,6 @@ def _sdk() -> tuple[Any, Any]:
     except ImportError:
         raise SettingsError("the MCP server needs the extra 'mcp'", fix="pip install 'mcp>=2.3,<3'") from None
     return mcp_types, Server
-
-
-def _version() -> str:
-    from importlib.metadata import version
-
-    return version("anymedia")
 
 
 def _unicode(value: Any) -> Any:

@@ -3,125 +3,15 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
-
-import attrs
 
 from ..capabilities import Choice, Range
 from ..plugins.instances import BackendInstance
 from .available import Able, able_rows, continuing, mask_rule, missing, role_rules
 from .schema import installed
-
-#: Placeholders for the ``continuation_id`` of an earlier answer.
-EARLIER_IMAGE = "ID_OF_AN_IMAGE"
-EARLIER_VIDEO = "ID_OF_A_VIDEO"
-
-
-@attrs.frozen(kw_only=True)
-class Example:
-    """A call that works now, given the files ``photo.png``, ``mask.png`` (of the same size) and ``ref.png``."""
-
-    title: str
-    fields: dict[str, Any]
-
-
-def worked_examples(rows: Sequence[Able]) -> list[Example]:
-    """Return one call for each supported feature, with the operation spec that would be chosen first."""
-    return list(_images(rows)) + list(_videos(rows)) + list(_sounds(rows))
-
-
-def _first(rows: Sequence[Able], operation: str, takes: Any = None) -> Able | None:
-    fitting = [a for a in rows if a.operation == operation and (takes is None or takes(a))]
-    native = [a for a in fitting if a.row.fidelity.level == "native"]
-    return next(iter(native or fitting), None)
-
-
-def _images(rows: Sequence[Able]) -> Iterator[Example]:
-    if able := _first(rows, "generate_image"):
-        yield Example(title="new image", fields={"prompt": "a red fox in snow", "backend": able.backend, "output_path": "fox.png"})
-        advanced = _advanced(able)
-        if advanced:
-            yield Example(title="advanced parameters", fields={"prompt": "a red fox in snow", "backend": able.backend, **advanced})
-    if _first(rows, "generate_image", continuing):
-        yield Example(title="change it (multi-turn)", fields={"prompt": "make it night", "continue_from": EARLIER_IMAGE})
-    if able := _first(rows, "inpaint", lambda a: _takes_mask(a, "user_provided")):
-        fields = {"prompt": "a stormy sky", "backend": able.backend, "input_images": ["photo.png"], "mask_path": "mask.png"}
-        yield Example(title="inpaint with a mask", fields=fields)
-    for mode in ("semantic", "foreground"):
-        if able := _first(rows, "inpaint", lambda a, m=mode: _takes_mask(a, m)):
-            fields = {"prompt": "a beach", "backend": able.backend, "input_images": ["photo.png"], "mask_mode": mode}
-            yield Example(
-                title=f"inpaint a region that the backend finds ({mode})",
-                fields=fields | ({"segmentation_classes": [1]} if mode == "semantic" else {}),
-            )
-    if able := _first(rows, "edit_with_references", lambda a: _role(a, "source")):
-        yield Example(title="edit an image", fields={"prompt": "make it autumn", "backend": able.backend, "input_images": ["photo.png"]})
-    for role in ("style", "control", "subject"):
-        if able := _first(rows, "edit_with_references", lambda a, r=role: _role(a, r)):
-            yield Example(
-                title=f"{role} reference",
-                fields={"prompt": "a harbour", "backend": able.backend, f"{role}_image_path": "ref.png", **_kind(able, role)},
-            )
-
-
-def _videos(rows: Sequence[Able]) -> Iterator[Example]:
-    if able := _first(rows, "generate_video"):
-        yield Example(title="new video", fields={"mode": "video", "prompt": "waves on a beach", "backend": able.backend, **_seconds(able)})
-    if able := _first(rows, "generate_video", lambda a: "first_frame" in a.row.inputs):
-        fields = {"mode": "video", "prompt": "the camera pans", "backend": able.backend, "input_images": ["photo.png"], **_seconds(able)}
-        yield Example(title="image to video", fields=fields)
-    if _first(rows, "continue_video"):
-        yield Example(title="continue a video", fields={"mode": "video", "prompt": "a gull passes", "continue_from": EARLIER_VIDEO})
-
-
-def _sounds(rows: Sequence[Able]) -> Iterator[Example]:
-    for kind in ("speech", "music"):
-        able = _first(rows, "generate_audio", lambda a, k=kind: k in getattr(a.row.options.get("audio_type"), "one_of", ("speech",)))
-        if able:
-            text = "Good morning." if kind == "speech" else "calm piano"
-            yield Example(title=kind, fields={"mode": "audio", "audio_type": kind, "prompt": text, "backend": able.backend})
-
-
-def _takes_mask(able: Able, mode: str) -> bool:
-    rule = mask_rule(able)
-    return rule is not None and mode in rule.modes
-
-
-def _role(able: Able, role: str) -> bool:
-    return any(name == role for name, *_ in role_rules(able))
-
-
-def _kind(able: Able, role: str) -> dict[str, str]:
-    types = next((rule.types for name, rule, _ in role_rules(able) if name == role), ())
-    return {f"{role}_type": types[0]} if types else {}
-
-
-def _seconds(able: Able) -> dict[str, Any]:
-    option = able.row.options.get("duration")
-    if isinstance(option, Choice):
-        numbers = [v for v in option.one_of if isinstance(v, int | float)]
-        return {"duration": numbers[0]} if numbers else {}
-    return {"duration": option.nearest(4)} if isinstance(option, Range) else {}
-
-
-def _advanced(able: Able) -> dict[str, Any]:
-    """Return up to four options, each with a supported value."""
-    found: dict[str, Any] = {}
-    for name in ("aspect_ratio", "quality", "negative_prompt", "seed", "output_format", "guidance_scale"):
-        option = able.row.options.get(name)
-        if option is None or len(found) == 4:
-            continue
-        if isinstance(option, Choice):
-            values = [v for v in option.one_of if v != "auto"]
-            found |= {name: values[0]} if values else {}
-        elif isinstance(option, Range):
-            found[name] = option.nearest(42)
-        elif name == "negative_prompt":
-            found[name] = "text, people"
-    return found
-
 
 _INTRO = """# Media generation
 `generate_media` makes and changes images, videos and audio; `plan_media` accepts the same fields and spends nothing.
@@ -187,18 +77,19 @@ def guidance(
     return "\n\n".join(part for part in parts if part)
 
 
+#: Returns how an operation spec supports a feature: native, emulated, or not at all (None).
 _Judge = Callable[[Able], str | None]
 
 
 def _does(operation: str, takes: Callable[[Able], Any] | None = None) -> _Judge:
-    def judge(able: Able) -> str | None:
-        fits = able.operation == operation and (takes is None or takes(able))
-        return able.row.fidelity.level if fits else None
-
-    return judge
+    return lambda able: able.row.fidelity.level if able.operation == operation and (takes is None or takes(able)) else None
 
 
-def _role_text(role: str) -> _Judge:
+def _takes(operation: str, name: str) -> _Judge:
+    return _does(operation, lambda able: name in able.row.inputs)
+
+
+def _role(role: str) -> _Judge:
     return lambda able: next(
         (f.level for name, _, f in role_rules(able) if name == role and able.operation == "edit_with_references"), None
     )
@@ -218,18 +109,88 @@ _LINES: Mapping[str, _Judge] = {
     "inpaint, mask_path": _mask("user_provided"),
     "inpaint, mask_mode": lambda able: _mask("foreground")(able) or _mask("semantic")(able),
     "outpaint (edit_mode)": _does("inpaint", lambda able: "outpaint" in getattr(able.row.options.get("edit_mode"), "one_of", ())),
-    "edit input_images": _role_text("source"),
-    "style_image_path": _role_text("style"),
-    "control_image_path": _role_text("control"),
-    "subject_image_path": _role_text("subject"),
+    "edit input_images": _role("source"),
+    "style_image_path": _role("style"),
+    "control_image_path": _role("control"),
+    "subject_image_path": _role("subject"),
     "video from words": _does("generate_video"),
-    "image to video (input_images)": _does("generate_video", lambda able: "first_frame" in able.row.inputs),
-    "last_frame_path": _does("generate_video", lambda able: "last_frame" in able.row.inputs),
+    "image to video (input_images)": _takes("generate_video", "first_frame"),
+    "last_frame_path": _takes("generate_video", "last_frame"),
     "continue a video (continue_from)": _does("continue_video", continuing),
-    "change a video file (input_video_path)": _does("continue_video", lambda able: "source" in able.row.inputs),
+    "change a video file (input_video_path)": _takes("continue_video", "source"),
     "speech": _sound("speech"),
     "music": _sound("music"),
 }
+
+
+def _with_role(role: str, able: Able) -> dict[str, Any]:
+    types = next((rule.types for name, rule, _ in role_rules(able) if name == role), ())
+    kind = {f"{role}_type": types[0]} if types else {}
+    return {"prompt": "a harbour", "backend": able.backend, f"{role}_image_path": "ref.png"} | kind
+
+
+def _value(name: str, number: float, able: Able) -> dict[str, Any]:
+    """Return an option with a supported value: the first word or number of a list, otherwise the nearest to a number."""
+    option = able.row.options.get(name)
+    if isinstance(option, Choice):
+        values = [v for v in option.one_of if v != "auto"]
+        return {name: values[0]} if values else {}
+    return {name: option.nearest(number)} if isinstance(option, Range) else {}
+
+
+def _advanced(able: Able) -> dict[str, Any]:
+    """Return a call with up to four options, each with a supported value; empty where none is known."""
+    found: dict[str, Any] = {}
+    for name in ("aspect_ratio", "quality", "negative_prompt", "seed", "output_format", "guidance_scale"):
+        found |= _value(name, 42, able)
+        if name == "negative_prompt" and name not in found and name in able.row.options:
+            found[name] = "text, people"
+    return found and {"prompt": "a red fox in snow", "backend": able.backend, **dict(list(found.items())[:4])}
+
+
+_seconds = functools.partial(_value, "duration", 4)
+_PHOTO, _VIDEO = {"input_images": ["photo.png"]}, {"mode": "video"}
+#: Title of an example, the operation specs that it is for, and its fields, given ``photo.png``, ``mask.png`` (of the same size) and
+#: ``ref.png``; one without fields is left out.
+_EXAMPLES: Sequence[tuple[str, _Judge, Callable[[Able], dict[str, Any]]]] = (
+    ("new image", _does("generate_image"), lambda a: {"prompt": "a red fox in snow", "backend": a.backend, "output_path": "fox.png"}),
+    ("advanced parameters", _does("generate_image"), lambda a: _advanced(a)),
+    (
+        "change it (multi-turn)",
+        _does("generate_image", continuing),
+        lambda _: {"prompt": "make it night", "continue_from": "ID_OF_AN_IMAGE"},
+    ),
+    (
+        "inpaint with a mask",
+        _mask("user_provided"),
+        lambda a: {"prompt": "a stormy sky", "backend": a.backend, **_PHOTO, "mask_path": "mask.png"},
+    ),
+    (
+        "inpaint a region that the backend finds (semantic)",
+        _mask("semantic"),
+        lambda a: {"prompt": "a beach", "backend": a.backend, **_PHOTO, "mask_mode": "semantic", "segmentation_classes": [1]},
+    ),
+    (
+        "inpaint a region that the backend finds (foreground)",
+        _mask("foreground"),
+        lambda a: {"prompt": "a beach", "backend": a.backend, **_PHOTO, "mask_mode": "foreground"},
+    ),
+    ("edit an image", _role("source"), lambda a: {"prompt": "make it autumn", "backend": a.backend, **_PHOTO}),
+    *((f"{role} reference", _role(role), functools.partial(_with_role, role)) for role in ("style", "control", "subject")),
+    ("new video", _does("generate_video"), lambda a: {**_VIDEO, "prompt": "waves on a beach", "backend": a.backend, **_seconds(a)}),
+    (
+        "image to video",
+        _takes("generate_video", "first_frame"),
+        lambda a: {**_VIDEO, "prompt": "the camera pans", "backend": a.backend, **_PHOTO, **_seconds(a)},
+    ),
+    (
+        "continue a video",
+        _does("continue_video", continuing),
+        lambda _: {**_VIDEO, "prompt": "a gull passes", "continue_from": "ID_OF_A_VIDEO"},
+    ),
+    ("speech", _sound("speech"), lambda a: {"mode": "audio", "audio_type": "speech", "prompt": "Good morning.", "backend": a.backend}),
+    ("music", _sound("music"), lambda a: {"mode": "audio", "audio_type": "music", "prompt": "calm piano", "backend": a.backend}),
+)
 
 
 def _table(rows: Sequence[Able]) -> str:
@@ -291,5 +252,10 @@ def _best(rows: Sequence[Able]) -> str:
 
 
 def _examples(rows: Sequence[Able]) -> str:
-    found = worked_examples(rows)
-    return "\n".join(["## Calls that work here", *(f"- {e.title}: `{json.dumps(e.fields)}`" for e in found)]) if found else ""
+    """Return a call for each supported feature, with the operation spec that would be chosen first."""
+    lines = []
+    for title, judge, fields in _EXAMPLES:
+        fitting = sorted(filter(judge, rows), key=lambda able: able.row.fidelity.level != "native")
+        if fitting and (call := fields(fitting[0])):
+            lines.append(f"- {title}: `{json.dumps(call)}`")
+    return "\n".join(["## Calls that work here", *lines]) if lines else ""

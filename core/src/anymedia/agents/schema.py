@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import attrs
@@ -53,38 +53,23 @@ def tool_schema(
     found = router.instances if instances is None and router is not None else instances
     if found is None:
         found = installed()
-    return _DIALECTS[dialect](name, _about(found), input_schema(found, today))
+    return _in_dialect(dialect, name, _about(found), input_schema(found, today))
 
 
-def _function(name: str, about: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "function", "name": name, "description": about, "parameters": schema, "strict": False}
+def _in_dialect(dialect: Dialect, name: str, about: str, schema: dict[str, Any]) -> dict[str, Any]:
+    if dialect == "mcp":
+        hints = {"readOnlyHint": False, "destructiveHint": False, "idempotentHint": False, "openWorldHint": True}
+        return mcp_tool(name, "Generate media", about, schema, result_schema(), hints)
+    if dialect == "anthropic":
+        return {"name": name, "description": about, "input_schema": schema}
+    is_strict = dialect == "openai-strict"
+    parameters = strict(schema) if is_strict else schema
+    return {"type": "function", "name": name, "description": about, "parameters": parameters, "strict": is_strict}
 
 
-def _strict_function(name: str, about: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "function", "name": name, "description": about, "parameters": strict(schema), "strict": True}
-
-
-def _plain_tool(name: str, about: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"name": name, "description": about, "input_schema": schema}
-
-
-def _mcp_tool(name: str, about: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "name": name,
-        "title": "Generate media",
-        "description": about,
-        "inputSchema": schema,
-        "outputSchema": result_schema(),
-        "annotations": {"readOnlyHint": False, "destructiveHint": False, "idempotentHint": False, "openWorldHint": True},
-    }
-
-
-_DIALECTS: Mapping[str, Callable[[str, str, dict[str, Any]], dict[str, Any]]] = {
-    "openai": _function,
-    "openai-strict": _strict_function,
-    "anthropic": _plain_tool,
-    "mcp": _mcp_tool,
-}
+def mcp_tool(name: str, title: str, about: str, takes: dict[str, Any], gives: dict[str, Any], hints: dict[str, Any]) -> dict[str, Any]:
+    """Return a tool as the Model Context Protocol lists it."""
+    return {"name": name, "title": title, "description": about, "inputSchema": takes, "outputSchema": gives, "annotations": hints}
 
 
 def installed() -> dict[str, BackendInstance]:
@@ -137,97 +122,64 @@ def _nullable(field: dict[str, Any]) -> dict[str, Any]:
     return field | {"type": [field["type"], "null"]}
 
 
+def typed(kind: str, **rules: Any) -> dict[str, Any]:
+    """Return the schema of a value of a type."""
+    return {"type": kind, **rules}
+
+
+def object_of(needed: Sequence[str], **fields: str | dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of an object with these fields, each a schema or the name of its type."""
+    properties = {name: typed(field) if isinstance(field, str) else field for name, field in fields.items()}
+    return {"type": "object", "properties": properties, "required": list(needed)}
+
+
 def result_schema() -> dict[str, Any]:
     """Return the JSON Schema of an answer: a result, a job, a plan, several of them, or an error."""
-    texts = {"type": "array", "items": {"type": "string"}}
-    warning = {
-        "type": "object",
-        "properties": {"code": {"type": "string"}, "text": {"type": "string"}},
-        "required": ["code", "text"],
-    }
-    file = {
-        "type": "object",
-        "properties": {
-            "path": {"type": "string"},
-            "mime": {"type": "string"},
-            "bytes": {"type": "integer"},
-            "width": {"type": "integer"},
-            "height": {"type": "integer"},
-            "seconds": {"type": "number"},
-            "continuation_id": {"type": "string"},
-        },
-        "required": ["path", "mime", "bytes"],
-    }
-    error = {
-        "type": "object",
-        "properties": {
-            "code": {"type": "string"},
-            "message": {"type": "string"},
-            "fix": {"type": "string"},
-            "try_backends": texts,
-            "retry": {"type": "boolean"},
-            "charged": {"type": "string", "enum": ["no", "yes", "unknown"]},
-            "job_id": {"type": "string"},
-        },
-        "required": ["code", "message", "fix", "try_backends", "retry", "charged"],
-    }
-    return {
-        "type": "object",
-        "properties": {
-            "success": {"type": "boolean"},
-            "files": {"type": "array", "items": file},
-            "continuation_id": {"type": ["string", "null"]},
-            "charged": {"type": "string", "enum": ["no", "yes", "unknown"]},
-            "backend": {"type": "string"},
-            "model": {"type": "string"},
-            "operation": {"type": "string"},
-            "adjustments": {"type": "array", "items": {"type": "object"}},
-            "ignored": texts,
-            "warnings": {"type": "array", "items": warning},
-            "cost": {"type": "object"},
-            "job_id": {"type": "string"},
-            "state": {"type": "string"},
-            "results": {"type": "array", "items": {"type": "object"}},
-            "data": {},
-            "error": error,
-        },
-        "required": ["success"],
-    }
+    texts, objects = typed("array", items=typed("string")), typed("array", items=typed("object"))
+    charged = typed("string", enum=["no", "yes", "unknown"])
+    sizes = {"width": "integer", "height": "integer", "seconds": "number"}
+    file = object_of(("path", "mime", "bytes"), path="string", mime="string", bytes="integer", **sizes, continuation_id="string")
+    said = {"code": "string", "message": "string", "fix": "string", "try_backends": texts, "retry": "boolean", "charged": charged}
+    return object_of(
+        ("success",),
+        success="boolean",
+        files=typed("array", items=file),
+        continuation_id={"type": ["string", "null"]},
+        charged=charged,
+        **dict.fromkeys(("backend", "model", "operation", "job_id", "state"), "string"),
+        adjustments=objects,
+        ignored=texts,
+        warnings=typed("array", items=object_of(("code", "text"), code="string", text="string")),
+        cost="object",
+        results=objects,
+        data={},
+        error=object_of(tuple(said), **said, job_id="string"),
+    )
 
 
 #: A longer list of values appears only in the description.
 _LONGEST_ENUM = 40
 _TEXT: Mapping[str, Any] = {"type": "string"}
-_FILE: Mapping[str, Any] = {"type": "string"}
 _PICTURE: Mapping[str, Any] = {
     "anyOf": [
-        {"type": "string", "description": "path"},
-        {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"], "additionalProperties": False},
-        {"type": "object", "properties": {"image_url": {"type": "string"}}, "required": ["image_url"], "additionalProperties": False},
+        typed("string", description="path"),
+        object_of(("path",), path="string") | {"additionalProperties": False},
+        object_of(("image_url",), image_url="string") | {"additionalProperties": False},
     ]
 }
-#: Options of a request that a call has under the same name, and the type of their values.
-_OPTIONS: Mapping[str, str] = {
-    "size": "string",
-    "aspect_ratio": "string",
-    "resolution": "string",
-    "quality": "string",
-    "background": "string",
-    "duration": "number",
-    "n": "integer",
-    "output_format": "string",
-    "negative_prompt": "string",
-    "seed": "integer",
-    "guidance_scale": "number",
-    "voice": "string",
-    "speed": "number",
-    "instructions": "string",
-}
+#: Options of a request that a call has under the same name, the most common first.
+_OPTIONS = (
+    *("size", "aspect_ratio", "resolution", "quality", "background", "duration", "n", "output_format", "negative_prompt", "seed"),
+    *("guidance_scale", "voice", "speed", "instructions"),
+)
+#: Type of a field of `GenerationConfig` -> its type in a schema.
+_TYPES = {"str | None": "string", "float | None": "number", "int | None": "integer"}
 
 
 def call_fields(rows: Sequence[Able]) -> dict[str, Any]:
     """Return the properties of a call: name -> schema, the most common first."""
-    docs = {f.name: f.metadata["doc"] for f in attrs.fields(GenerationConfig)}
+    known = attrs.fields_dict(GenerationConfig)
+    docs = {name: field.metadata["doc"] for name, field in known.items()}
     backends = list(dict.fromkeys(able.backend for able in rows))
     fields: dict[str, Any] = {"prompt": dict(_TEXT), "output_path": dict(_TEXT), "mode": _words(_grouped(rows, lambda a: (a.model.media,)))}
     one = {"type": "string", "enum": ["auto", *backends]}
@@ -237,12 +189,12 @@ def call_fields(rows: Sequence[Able]) -> dict[str, Any]:
         fields["task"] = _words(tasks)
         fields["task_inputs"] = _task_inputs(tasks)
     fields |= _inputs(rows) | _choices(rows)
-    for name, kind in _OPTIONS.items():
+    for name in _OPTIONS:
         takers = [(able, able.row.options[name]) for able in rows if name in able.row.options]
         if name == "n" and rows:  # the core splits it into several calls
             fields[name] = {"type": "integer", "minimum": 1, "maximum": 20}
         elif takers:
-            fields[name] = _option(kind, takers)
+            fields[name] = _option(_TYPES[str(known[name].type)], takers)
     if extra := _extra(rows):
         fields["extra_params"] = extra
     fields |= _how_fields()
@@ -280,24 +232,21 @@ def _inputs(rows: Sequence[Able]) -> dict[str, Any]:
     masked = [a for a in rows if mask_rule(a)]
     modes = _grouped(masked, lambda a: getattr(mask_rule(a), "modes", ()))
     if given := modes.get("user_provided"):
-        fields["mask_path"] = {**_FILE, "description": f"Supported by {_who(given)}"}
+        fields["mask_path"] = {**_TEXT, "description": f"Supported by {_who(given)}"}
         fields["protect"] = {"type": "string", "enum": ["exact"]}
     found = {mode: takers for mode, takers in modes.items() if mode != "user_provided"}
     if found:
         fields["mask_mode"] = _words({"auto": _flat(found.values()), **found})
     if "semantic" in found:
-        fields["segmentation_classes"] = {
-            "type": "array",
-            "items": {"type": "integer"},
-            "description": f"Supported by {_who(found['semantic'])}",
-        }
+        about = f"Supported by {_who(found['semantic'])}"
+        fields["segmentation_classes"] = typed("array", items=typed("integer"), description=about)
     for role in ("style", "control", "subject"):
         takers = [(a, rule) for a in rows for name, rule, _ in role_rules(a) if name == role]
         fields |= _role(role, takers)
     if last := [a for a in rows if "last_frame" in a.row.inputs]:
-        fields["last_frame_path"] = {**_FILE, "description": f"Supported by {_who(last)}"}
+        fields["last_frame_path"] = {**_TEXT, "description": f"Supported by {_who(last)}"}
     if source := [a for a in rows if (a.operation == "continue_video" and "source" in a.row.inputs) or "video" in a.row.inputs]:
-        fields["input_video_path"] = {**_FILE, "description": f"Supported by {_who(source)}"}
+        fields["input_video_path"] = {**_TEXT, "description": f"Supported by {_who(source)}"}
     return fields
 
 
@@ -329,7 +278,7 @@ def _role(role: str, takers: Sequence[tuple[Able, InputRule]]) -> dict[str, Any]
     if not takers:
         return {}
     who = _who(able for able, _ in takers)
-    fields: dict[str, Any] = {f"{role}_image_path": {**_FILE, "description": f"Supported by {who}"}}
+    fields: dict[str, Any] = {f"{role}_image_path": {**_TEXT, "description": f"Supported by {who}"}}
     if role != "control":
         fields[f"{role}_description"] = dict(_TEXT)
     if role == "style":
