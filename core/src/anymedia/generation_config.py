@@ -61,7 +61,7 @@ from .strict_json import parse_json, read_object
 if TYPE_CHECKING:
     from .planning.types import Plan
 
-__all__ = ["AMBIENT", "GenerationConfig", "format_name", "medium_of", "to_request"]
+__all__ = ["AMBIENT", "GenerationConfig", "config_field", "format_name", "medium_of", "to_request"]
 
 #: Fields that say where a call goes and what it may do; all others become part of the request.
 AMBIENT = frozenset(
@@ -69,7 +69,7 @@ AMBIENT = frozenset(
 )
 
 
-def _field(doc: str, check: Check | None = None, *, converter: Callable[[Any], Any] | None = None, **options: Any) -> Any:
+def config_field(doc: str, check: Check | None = None, *, converter: Callable[[Any], Any] | None = None, **options: Any) -> Any:
     """Declare a field: its meaning in one line, the check of its value, and the conversion before the check."""
     return attrs.field(**{"default": None, **options}, converter=converter, metadata={"doc": doc, "check": check})
 
@@ -81,12 +81,14 @@ def _word(doc: str, *allowed: str) -> Any:
         found = without_prefix(value)
         return found.lower() if isinstance(found, str) and found.lower() in allowed else found
 
-    return _field(doc, one_of(*allowed), converter=convert)
+    return config_field(doc, one_of(*allowed), converter=convert)
 
 
 def _file(doc: str) -> Any:
     """Declare a field that takes the path of a local file."""
-    return _field(doc, check_path, converter=lambda value: Path(path_of(value)) if isinstance(value, str) and value.strip() else value)
+    return config_field(
+        doc, check_path, converter=lambda value: Path(path_of(value)) if isinstance(value, str) and value.strip() else value
+    )
 
 
 def _list(doc: str, check: Check, convert_item: Callable[[Any], Any] | None = None, **options: Any) -> Any:
@@ -97,7 +99,7 @@ def _list(doc: str, check: Check, convert_item: Callable[[Any], Any] | None = No
             return () if value is None else value
         return tuple(value) if convert_item is None else tuple(convert_item(item) for item in value)
 
-    return _field(doc, check_each(check), default=(), converter=convert, **options)
+    return config_field(doc, check_each(check), default=(), converter=convert, **options)
 
 
 def _extra_params(value: Any) -> Any:
@@ -138,8 +140,8 @@ class GenerationConfig:
         InvalidRequest: a value that no request could take; with every problem and its path.
     """
 
-    prompt: str = _field("what to make", check_prompt, default=attrs.NOTHING)
-    output_path: str | None = _field(
+    prompt: str = config_field("what to make", check_prompt, default=attrs.NOTHING)
+    output_path: str | None = config_field(
         "file to write, or an existing directory or a path ending in '/'; the suffix decides the format",
         check_output,
         converter=lambda value: str(value) if isinstance(value, Path) else value,
@@ -150,14 +152,14 @@ class GenerationConfig:
         "video",
         "audio",
     )
-    backend: str | None = _field("which backend; by default the best one", check_text)
-    model: str | None = _field("which model, also as backend/model", check_text)
-    quality: str | None = _field("quality level, as the model names it", check_text)
-    duration: float | None = _field("seconds (video, music)", in_range(0.1, 3600))
-    voice: str | None = _field("voice name (speech)", check_text)
-    aspect_ratio: str | None = _field("W:H, or auto", aspect_ratio_problem)
-    size: str | None = _field("WIDTHxHEIGHT in pixels, or auto", size_problem)
-    extra_params: Mapping[str, Any] = _field(
+    backend: str | None = config_field("which backend; by default the best one", check_text)
+    model: str | None = config_field("which model, also as backend/model", check_text)
+    quality: str | None = config_field("quality level, as the model names it", check_text)
+    duration: float | None = config_field("seconds (video, music)", in_range(0.1, 3600))
+    voice: str | None = config_field("voice name (speech)", check_text)
+    aspect_ratio: str | None = config_field("W:H, or auto", aspect_ratio_problem)
+    size: str | None = config_field("WIDTHxHEIGHT in pixels, or auto", size_problem)
+    extra_params: Mapping[str, Any] = config_field(
         "provider-only options, as the model declares them", check_json, default=attrs.Factory(dict), converter=_extra_params, hash=False
     )
     input_images: tuple[Any, ...] = _list(
@@ -171,21 +173,21 @@ class GenerationConfig:
         _reference_problem,
         hash=False,
     )
-    continue_from: str | None = _field("continuation id of an earlier image or video", check_text)
+    continue_from: str | None = config_field("continuation id of an earlier image or video", check_text)
     mask_path: Path | None = _file("mask: PNG with transparency (transparent = edit), or black and white (white = edit)")
     edit_mode: str | None = _word("inpaint or outpaint", "inpaint", "outpaint")
-    output_format: str | None = _field("file format (png, jpeg, webp, mp4, wav ...)", check_format, converter=format_name)
+    output_format: str | None = config_field("file format (png, jpeg, webp, mp4, wav ...)", check_format, converter=format_name)
     background: str | None = _word("transparent, opaque or auto (images)", "transparent", "opaque", "auto")
-    negative_prompt: str | None = _field("what to avoid", check_text)
-    seed: int | None = _field("for reproducible results", in_range(0, 2**63 - 1, integer=True))
-    guidance_scale: float | None = _field("how closely to follow the prompt", in_range(0, 1000))
+    negative_prompt: str | None = config_field("what to avoid", check_text)
+    seed: int | None = config_field("for reproducible results", in_range(0, 2**63 - 1, integer=True))
+    guidance_scale: float | None = config_field("how closely to follow the prompt", in_range(0, 1000))
     style_image_path: Path | None = _file("image whose style to use")
-    style_description: str | None = _field("what to take from the style image", check_text)
+    style_description: str | None = config_field("what to take from the style image", check_text)
     control_image_path: Path | None = _file("image whose structure to keep")
-    control_type: str | None = _field("kind of structure: edges, scribble ...", check_text, converter=without_prefix)
+    control_type: str | None = config_field("kind of structure: edges, scribble ...", check_text, converter=without_prefix)
     subject_image_path: Path | None = _file("image of a person, animal or thing to reproduce")
-    subject_type: str | None = _field("kind of subject: person, animal, product ...", check_text, converter=without_prefix)
-    subject_description: str | None = _field("who or what the subject is", check_text)
+    subject_type: str | None = config_field("kind of subject: person, animal, product ...", check_text, converter=without_prefix)
+    subject_description: str | None = config_field("who or what the subject is", check_text)
     mask_mode: str | None = _word(
         "how to find the region to edit: foreground, background, semantic (with segmentation_classes), user_provided "
         "(with mask_path), or auto (semantic with classes, else foreground)",
@@ -197,31 +199,31 @@ class GenerationConfig:
     )
     segmentation_classes: tuple[int, ...] = _list("class numbers to edit", check_class)
     last_frame_path: Path | None = _file("last frame of the video")
-    n: int | None = _field("how many", in_range(1, 100, integer=True))
-    resolution: str | None = _field("tier such as 1K, 4K, 720p, 1080p", check_text)
+    n: int | None = config_field("how many", in_range(1, 100, integer=True))
+    resolution: str | None = config_field("tier such as 1K, 4K, 720p, 1080p", check_text)
     continue_as: str | None = _word("how to continue a video: extend, edit or remix", "extend", "edit", "remix")
     protect: str | None = _word("exact: copy back the pixels outside the mask", "exact")
     audio_type: str | None = _word("speech or music", "speech", "music")
-    speed: float | None = _field("of speech; 1.0 is normal", in_range(0.05, 20))
-    instructions: str | None = _field("how to speak or play", check_text)
+    speed: float | None = config_field("of speech; 1.0 is normal", in_range(0.05, 20))
+    instructions: str | None = config_field("how to speak or play", check_text)
     input_video_path: Path | None = _file("video file to continue, instead of continue_from; or the video of a task")
-    task: str | None = _field("a task on media instead of making new ones, such as upscale or remove_background", check_task)
-    task_inputs: Mapping[str, Any] = _field(
+    task: str | None = config_field("a task on media instead of making new ones, such as upscale or remove_background", check_task)
+    task_inputs: Mapping[str, Any] = config_field(
         "inputs of a task by role, each as in input_images, or a list",
         _inputs_problem,
         default=attrs.Factory(dict),
         converter=_extra_params,
         hash=False,
     )
-    overwrite: bool = _field(
+    overwrite: bool = config_field(
         "whether an existing file may be replaced", check_flag, default=False, converter=lambda value: False if value is None else value
     )
-    strict: bool | None = _field("true: every adjustment is an error instead", check_flag)
+    strict: bool | None = config_field("true: every adjustment is an error instead", check_flag)
     fallback: str | None = _word("off, or equivalent: try another backend that honours all intent", "off", "equivalent")
     prefer: tuple[str, ...] = _list("backends in order of preference", check_text)
-    max_cost_usd: float | None = _field("maximum cost; a lower cap in the settings still applies", in_range(0, 1_000_000))
-    preview: bool | None = _field("whether preview models may be chosen", check_flag)
-    bridge: bool | None = _field("whether another backend may continue a video from its last frame", check_flag)
+    max_cost_usd: float | None = config_field("maximum cost; a lower cap in the settings still applies", in_range(0, 1_000_000))
+    preview: bool | None = config_field("whether preview models may be chosen", check_flag)
+    bridge: bool | None = config_field("whether another backend may continue a video from its last frame", check_flag)
 
     def __attrs_post_init__(self) -> None:
         check_request(self)

@@ -20,12 +20,12 @@ from typing import Any
 import attrs
 
 from ..errors import InvalidRequest, Problem, did_you_mean
-from ..formatting import in_digits
-from ..generation_config import GenerationConfig, format_name, medium_of
+from ..fields import check_each, check_flag, check_request, check_text, in_range
+from ..generation_config import GenerationConfig, config_field, format_name, medium_of
 from ..media import path_of
 from ..policy import Policy
-from ..spellings import plain_value
-from ..strict_json import check_plain, parse_json, wrong_type
+from ..spellings import plain_fields
+from ..strict_json import check_plain, parse_json, path_below, read_object, wrong_type
 
 #: Another name -> the field of `GenerationConfig`.
 RENAMED: Mapping[str, str] = {
@@ -70,10 +70,8 @@ HOW = (
 )
 #: Maximum number of calls in one tool call.
 MAX_CALLS = 100
-_MAX_CONCURRENT = 16
 #: Seconds to wait for the provider to accept a job before it is returned with ``wait=False``.
 _SUBMIT_SECONDS = 2.0
-_MEDIA = ("image", "video", "audio")
 
 
 @attrs.frozen(kw_only=True)
@@ -90,14 +88,17 @@ class ToolCall:
         agent_cwd, allowed_paths: where relative paths start, and the directories that paths must lie in.
     """
 
-    calls: tuple[Mapping[str, Any], ...] = attrs.field(hash=False)
-    names: Mapping[str, str] = attrs.field(factory=dict, hash=False)
-    wait: bool = True
-    again: bool = False
-    deadline: float | None = None
-    max_concurrent: int = 4
-    agent_cwd: str | None = None
-    allowed_paths: tuple[str, ...] | None = None
+    calls: tuple[Mapping[str, Any], ...] = config_field("the calls", default=(), hash=False)
+    names: Mapping[str, str] = config_field("the names", default=attrs.Factory(dict), hash=False)
+    wait: bool = config_field("whether to wait", check_flag, default=True)
+    again: bool = config_field("whether to pay again", check_flag, default=False)
+    deadline: float | None = config_field("seconds", in_range(0, 86_400))
+    max_concurrent: int = config_field("calls at once", in_range(1, 16, integer=True), default=4)
+    agent_cwd: str | None = config_field("a directory", check_text)
+    allowed_paths: tuple[str, ...] = config_field("directories", check_each(check_text), default=())
+
+    def __attrs_post_init__(self) -> None:
+        check_request(self)
 
     @property
     def patience(self) -> float | None:
@@ -109,6 +110,10 @@ class ToolCall:
     def max_cost_usd(self) -> Any:
         """The cap that all calls share, as given."""
         return self.calls[0].get("max_cost_usd")
+
+
+#: Fields of `HOW` that `ToolCall` keeps as they are.
+_SETTINGS = frozenset(field.name for field in attrs.fields(ToolCall)).intersection(HOW)
 
 
 def flat(config: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -162,16 +167,9 @@ def read_tool_call(given: Mapping[str, Any]) -> ToolCall:
     if how.get("video_reference_images") is not None:
         fields["references"] = _references(fields, how["video_reference_images"])
         names["references"] = "$.video_reference_images"
-    return ToolCall(
-        calls=tuple(_spread(fields, how.get("prompts"))),
-        names=names,
-        wait=_flag(how, "wait", True),
-        again=_flag(how, "again", False),
-        deadline=_number(how, "deadline", 0.0, 86_400.0),
-        max_concurrent=int(_number(how, "max_concurrent", 1, _MAX_CONCURRENT, whole=True) or 4),
-        agent_cwd=_text(how, "agent_cwd"),
-        allowed_paths=_texts(how, "allowed_paths"),
-    )
+    calls = tuple(_spread(fields, how.pop("prompts", None)))
+    settings = {name: value for name, value in how.items() if name in _SETTINGS}
+    return attrs.evolve(read_object(ToolCall, plain_fields(ToolCall, settings)), calls=calls, names=names)
 
 
 def _rename(fields: dict[str, Any]) -> dict[str, str]:
@@ -189,12 +187,9 @@ def _rename(fields: dict[str, Any]) -> dict[str, str]:
 def _check_names(fields: Mapping[str, Any]) -> None:
     """Refuse unknown names here, where all accepted names are known and can be suggested."""
     known = {f.name for f in attrs.fields(GenerationConfig)} | {"mode"}
-    problems = []
-    for name in sorted(fields.keys() - known):
-        shown = f"$.{name}" if name.isascii() and name.isidentifier() and len(name) <= 60 else f"$[{name[:60]!a}]"
-        problems.append(Problem(shown, "there is no such field", _instead_of(name, fields[name], known)))
-    if problems:
-        raise InvalidRequest(problems)
+    if unknown := sorted(fields.keys() - known):
+        about = "there is no such field"
+        raise InvalidRequest([Problem(path_below("$", name), about, _instead_of(name, fields[name], known)) for name in unknown])
 
 
 def _instead_of(name: str, value: Any, known: Iterable[str]) -> str:
@@ -293,60 +288,18 @@ def _wrong(name: str, value: Any, wanted: type) -> InvalidRequest:
     return InvalidRequest([attrs.evolve(p, path=f"$.{name}") for p in wrong_type(value, wanted).problems])
 
 
-def _flag(how: Mapping[str, Any], name: str, default: bool) -> bool:
-    value = plain_value(how.get(name, default), bool)
-    if not isinstance(value, bool):
-        raise _wrong(name, value, bool)
-    return value
-
-
-def _number(how: Mapping[str, Any], name: str, low: float, high: float, *, whole: bool = False) -> float | None:
-    value = plain_value(how.get(name), int if whole else float)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
-        raise _wrong(name, value, int if whole else float)
-    if not low <= value <= high:
-        raise InvalidRequest([Problem(f"$.{name}", f"must be between {in_digits(low)} and {in_digits(high)}")])
-    return float(value)
-
-
 def listed(value: Any, name: str) -> list[Any]:
-    """Return an iterable of calls as a list.
-
-    Raises:
-        InvalidRequest: it is not iterable, or is a mapping or a text.
-    """
+    """Return an iterable as a list; a mapping or a text is refused."""
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
         raise _wrong(name, value, list)
     return list(value)
 
 
 def whole_number(value: Any, name: str) -> int:
-    """Return the value if it is a whole number.
-
-    Raises:
-        InvalidRequest: it is not.
-    """
+    """Return a whole number; any other value is refused."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise _wrong(name, value, int)
     return value
-
-
-def _text(how: Mapping[str, Any], name: str) -> str | None:
-    value = how.get(name)
-    if value is None or (isinstance(value, str) and value.strip()):
-        return value
-    raise InvalidRequest([Problem(f"$.{name}", f"expected a directory as text, got {type(value).__name__}")])
-
-
-def _texts(how: Mapping[str, Any], name: str) -> tuple[str, ...] | None:
-    value = how.get(name)
-    if value is None:
-        return None
-    if not isinstance(value, list | tuple) or not all(isinstance(item, str) and item.strip() for item in value):
-        raise InvalidRequest([Problem(f"$.{name}", "expected a list of directories")])
-    return tuple(value) or None
 
 
 _FILES = ("mask_path", "style_image_path", "control_image_path", "subject_image_path", "last_frame_path", "input_video_path")
@@ -385,7 +338,7 @@ class PathScope:
         folders = sorted({os.path.realpath(folder) for folder in (*self.roots, *self.inputs)})
         return f"roots-{hashlib.sha256(json.dumps(folders).encode()).hexdigest()[:24]}"
 
-    def narrowed(self, agent_cwd: str | None, allowed_paths: Sequence[str] | None) -> PathScope:
+    def narrowed(self, agent_cwd: str | None, allowed_paths: Sequence[str]) -> PathScope:
         """Return the scope of one call.
 
         Raises:
@@ -393,7 +346,7 @@ class PathScope:
         """
         base = self.base if agent_cwd is None else self._inside(agent_cwd, "agent_cwd")
         within: tuple[Path, ...] | None = None if agent_cwd is None else (base,)
-        if allowed_paths is not None:
+        if allowed_paths:
             within = tuple(self._inside(path, "allowed_paths") for path in allowed_paths)
         return attrs.evolve(self, base=base, within=within)
 
@@ -458,10 +411,10 @@ def resolve_paths(fields: Mapping[str, Any], scope: PathScope) -> dict[str, Any]
         if name in resolved:
             resolved[name] = scope.at(resolved[name], name)
     if isinstance(given := resolved.get("task_inputs"), Mapping):
-        resolved["task_inputs"] = {role: _items(value, scope, "task_inputs") for role, value in given.items()}
+        resolved["task_inputs"] = {role: _placed(value, scope, "task_inputs") for role, value in given.items()}
     for name in ("input_images", "input_image_paths", "references"):
         if isinstance(resolved.get(name), list | tuple):
-            resolved[name] = [_item(item, scope, name) for item in resolved[name]]
+            resolved[name] = _placed(resolved[name], scope, name)
     _refuse_files(resolved.get("extra_params"), "$.extra_params")
     output = resolved.get("output_path", "./")
     resolved["output_path"] = scope.at(f"{scope.base}/" if output in (".", "./") else output, "output_path")
@@ -486,11 +439,10 @@ def _refuse_files(value: Any, field: str) -> None:
         raise InvalidRequest([Problem(field, "looks like a path or a URL, which is not sent as an option", "give a file in task_inputs")])
 
 
-def _items(value: Any, scope: PathScope, field: str) -> Any:
-    return [_item(item, scope, field) for item in value] if isinstance(value, list | tuple) else _item(value, scope, field)
-
-
-def _item(item: Any, scope: PathScope, field: str) -> Any:
-    if isinstance(item, Mapping) and "path" in item:
-        return {**item, "path": scope.at(item["path"], field)}
-    return scope.at(item, field)
+def _placed(value: Any, scope: PathScope, field: str) -> Any:
+    """Return an input or a list of inputs with absolute paths."""
+    if isinstance(value, list | tuple):
+        return [_placed(item, scope, field) for item in value]
+    if isinstance(value, Mapping) and "path" in value:
+        return {**value, "path": scope.at(value["path"], field)}
+    return scope.at(value, field)

@@ -139,7 +139,14 @@ def result_schema() -> dict[str, Any]:
     charged = typed("string", enum=["no", "yes", "unknown"])
     sizes = {"width": "integer", "height": "integer", "seconds": "number"}
     file = object_of(("path", "mime", "bytes"), path="string", mime="string", bytes="integer", **sizes, continuation_id="string")
-    said = {"code": "string", "message": "string", "fix": "string", "try_backends": texts, "retry": "boolean", "charged": charged}
+    said: dict[str, Any] = {
+        "code": "string",
+        "message": "string",
+        "fix": "string",
+        "try_backends": texts,
+        "retry": "boolean",
+        "charged": charged,
+    }
     return object_of(
         ("success",),
         success="boolean",

@@ -38,6 +38,7 @@ from ..errors import (
     UnsupportedInput,
     UnsupportedOperation,
 )
+from ..fields import Check, in_range, one_of
 from ..formatting import in_dollars
 from ..generation_config import GenerationConfig
 from ..planning import is_over_cap
@@ -52,7 +53,6 @@ from .responses import error_answer, internal, job_answer, plan_answer, result_a
 
 if TYPE_CHECKING:
     from ..planning import Plan
-    from ..policy import Policy
     from ..requests import Request
 
 #: US dollars that sums of amounts may be off by.
@@ -65,7 +65,7 @@ async def run_several(calls: Sequence[Callable[[], Awaitable[dict[str, Any]]]], 
 
     async def one(call: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
         async with semaphore:
-            return await call()
+            return await _answered(call())
 
     return several_answer(list(await asyncio.gather(*(one(call) for call in calls))))
 
@@ -89,6 +89,12 @@ class Reservation:
             self.usd = actual
 
 
+def _check(name: str, value: Any, check: Check) -> None:
+    """Refuse an argument that does not pass a check."""
+    if (problem := check(value)) is not None:
+        raise InvalidRequest([Problem(f"$.{name}", problem)])
+
+
 class SharedBudget:
     """A cap that several calls share. A call waits while others have reserved money that they may not spend.
 
@@ -97,9 +103,8 @@ class SharedBudget:
     """
 
     def __init__(self, cap: Any) -> None:
-        number = isinstance(cap, int | float) and not isinstance(cap, bool)
-        if cap is not None and not (number and 0 <= cap <= 1_000_000):
-            raise InvalidRequest([Problem("$.max_cost_usd", "expected US dollars from 0 to 1000000")])
+        if cap is not None:
+            _check("max_cost_usd", cap, in_range(0, 1_000_000))
         self._cap: float | None = cap
         self._spent = 0.0
         self._reserved = 0.0
@@ -175,10 +180,6 @@ class _Ready:
     names: Mapping[str, str] = attrs.field(factory=dict)
 
     @property
-    def backend(self) -> str | None:
-        return self.config.backend
-
-    @property
     def output(self) -> str:
         return self.config.output_path or "."
 
@@ -251,7 +252,7 @@ class MediaTool:
         """
         token = _listener.set(on_progress) if on_progress is not None else None
         try:
-            return await self._guarded(functools.partial(self._generate, approved=frozenset(approved)), config, fields)
+            return await _answered(self._generate(config, fields, frozenset(approved)))
         finally:
             if token is not None:
                 _listener.reset(token)
@@ -265,8 +266,7 @@ class MediaTool:
             return {}
         found: dict[str, str] = {}
         with contextlib.suppress(MediaError):
-            tool_call = read_tool_call(flat(config, fields))
-            scope = self.scope.narrowed(tool_call.agent_cwd, tool_call.allowed_paths)
+            tool_call, scope = self._read(config, fields)
             for number, call in enumerate(tool_call.calls):
                 ready = self._ready(call, tool_call.names, scope)
                 _, repeated = await self._repeat(ready, number, again=tool_call.again)
@@ -278,20 +278,16 @@ class MediaTool:
 
     async def plan(self, config: Any = None, /, **fields: Any) -> dict[str, Any]:
         """Return the plan of `generate` for the same fields; nothing is spent."""
-        return await self._guarded(self._plan, config, fields)
+        return await _answered(self._plan(config, fields))
 
     async def batch(self, calls: Iterable[Any], *, max_concurrent: int = 4, max_cost_usd: float | None = None) -> dict[str, Any]:
         """Run a list of calls concurrently under a shared budget (US dollars); a failure does not stop the others."""
         try:
-            items, concurrent, shared_budget = (
-                listed(calls, "calls"),
-                whole_number(max_concurrent, "max_concurrent"),
-                SharedBudget(max_cost_usd),
-            )
+            items, concurrent, budget = listed(calls, "calls"), whole_number(max_concurrent, "max_concurrent"), SharedBudget(max_cost_usd)
         except MediaError as error:
             return error_answer(error)
-        calls_to_run = [self._one_of(item, shared_budget, number) for number, item in enumerate(items)]
-        return await run_several(calls_to_run, max(1, concurrent))
+        work = [functools.partial(self._one_of, item, budget, number) for number, item in enumerate(items)]
+        return await run_several(work, max(1, concurrent))
 
     async def job(
         self, job_id: str, action: Action = "status", deadline: float | None = None, output_path: str | None = None
@@ -300,30 +296,16 @@ class MediaTool:
 
         ``export`` copies what was received and could not be interpreted to ``output_path``, a directory or a file named ``.bin``.
         """
-        try:
-            return await self._job(job_id, action, deadline, output_path)
-        except MediaError as error:
-            return error_answer(error)
-        except asyncio.CancelledError:
-            if _task_cancelled():
-                raise
-            return error_answer(JobCancelled("the job was cancelled", job_id=job_id))
-        except Exception as error:  # noqa: BLE001 - an agent always gets an answer
-            return error_answer(internal(error, job_id=str(job_id)[:100]))
+        return await _answered(self._job(job_id, action, deadline, output_path), job_id)
 
     # Implementation
 
-    async def _guarded(self, work: Callable[[ToolCall], Any], config: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
-        try:
-            answer: dict[str, Any] = await work(read_tool_call(flat(config, fields)))
-            return answer
-        except MediaError as error:
-            return error_answer(error)
-        except Exception as error:  # noqa: BLE001 - an agent always gets an answer
-            return error_answer(internal(error))
+    def _read(self, config: Any, fields: Mapping[str, Any]) -> tuple[ToolCall, PathScope]:
+        tool_call = read_tool_call(flat(config, fields))
+        return tool_call, self.scope.narrowed(tool_call.agent_cwd, tool_call.allowed_paths)
 
-    async def _generate(self, tool_call: ToolCall, approved: frozenset[str] = frozenset()) -> dict[str, Any]:
-        scope = self.scope.narrowed(tool_call.agent_cwd, tool_call.allowed_paths)
+    async def _generate(self, config: Any, fields: Mapping[str, Any], approved: frozenset[str]) -> dict[str, Any]:
+        tool_call, scope = self._read(config, fields)
         if len(tool_call.calls) == 1:
             return await self._answer(tool_call.calls[0], tool_call, scope, approved=approved)
         shared_budget = SharedBudget(tool_call.max_cost_usd)
@@ -333,8 +315,8 @@ class MediaTool:
         ]
         return await run_several(calls, tool_call.max_concurrent)
 
-    async def _plan(self, tool_call: ToolCall) -> dict[str, Any]:
-        scope = self.scope.narrowed(tool_call.agent_cwd, tool_call.allowed_paths)
+    async def _plan(self, config: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
+        tool_call, scope = self._read(config, fields)
         shared_budget = SharedBudget(tool_call.max_cost_usd if len(tool_call.calls) > 1 else None)
 
         async def one(call: Mapping[str, Any]) -> dict[str, Any]:
@@ -353,18 +335,11 @@ class MediaTool:
             return await one(tool_call.calls[0])
         return await run_several([functools.partial(one, call) for call in tool_call.calls], 1)
 
-    def _one_of(self, item: Any, shared_budget: SharedBudget, number: int) -> Callable[[], Any]:
-        async def one() -> dict[str, Any]:
-            try:
-                tool_call = read_tool_call(flat(item, {}))
-                if len(tool_call.calls) > 1:
-                    raise InvalidRequest([Problem("$.prompts", "a call of a batch has one prompt", "give each prompt as a call")])
-                scope = self.scope.narrowed(tool_call.agent_cwd, tool_call.allowed_paths)
-                return await self._answer(tool_call.calls[0], tool_call, scope, shared_budget, number)
-            except MediaError as error:
-                return error_answer(error)
-
-        return one
+    async def _one_of(self, item: Any, shared_budget: SharedBudget, number: int) -> dict[str, Any]:
+        tool_call, scope = self._read(item, {})
+        if len(tool_call.calls) > 1:
+            raise InvalidRequest([Problem("$.prompts", "a call of a batch has one prompt", "give each prompt as a call")])
+        return await self._answer(tool_call.calls[0], tool_call, scope, shared_budget, number)
 
     async def _answer(
         self,
@@ -456,7 +431,7 @@ class MediaTool:
 
     async def _planned(self, ready: _Ready) -> Plan:
         with ready.located():
-            plan = await self.router.plan(ready.request, backend=ready.backend, model=ready.config.model, policy=ready.policy)
+            plan = await self.router.plan(ready.request, backend=ready.config.backend, model=ready.config.model, policy=ready.policy)
         return ready.config.annotate(plan)
 
     def _check_audio_type(self, fields: Mapping[str, Any]) -> None:
@@ -477,7 +452,7 @@ class MediaTool:
             return ()
         failed = {getattr(error, "backend", "")}
         if not isinstance(error, UnsupportedOperation | UnsupportedInput | ModelRetired | UnknownModel):
-            failed.add(ready.backend or "")
+            failed.add(ready.config.backend or "")
         able = []
         for name, instance in self.router.instances.items():
             if not instance.usable or name in failed:
@@ -494,12 +469,11 @@ class MediaTool:
     async def _job(self, job_id: Any, action: Any, deadline: Any, output: Any) -> dict[str, Any]:
         if not isinstance(job_id, str) or not job_id.strip() or len(job_id) > 200:
             raise InvalidRequest([Problem("$.job_id", "expected a job id like 'job_3f2a9c01b7de'")])
-        if action not in get_args(Action):
-            raise InvalidRequest([Problem("$.action", f"expected one of {', '.join(get_args(Action))}")])
+        _check("action", action, one_of(*get_args(Action)))
         if output is not None and (action != "export" or not isinstance(output, str)):
             raise InvalidRequest([Problem("$.output_path", "goes with action 'export': a directory, or a file named '.bin'")])
-        if deadline is not None and (isinstance(deadline, bool) or not isinstance(deadline, int | float) or not 0 <= deadline <= 86_400):
-            raise InvalidRequest([Problem("$.deadline", "expected seconds from 0 to 86400")])
+        if deadline is not None:
+            _check("deadline", deadline, in_range(0, 86_400))
         if job_id in ("last", "latest"):
             newest = await self.router.jobs(limit=1)
             if not newest:
@@ -528,10 +502,8 @@ class MediaTool:
     async def jobs(self, limit: int = 20) -> dict[str, Any]:
         """Return the newest jobs, at most ``limit``, with their state."""
         try:
-            number = whole_number(limit, "limit")
-            if not 1 <= number <= 100:
-                raise InvalidRequest([Problem("$.limit", "must be between 1 and 100")])
-            records = await self.router.jobs(limit=number)
+            _check("limit", limit, in_range(1, 100, integer=True))
+            records = await self.router.jobs(limit=limit)
         except MediaError as error:
             return error_answer(error)
         found = [{**job_answer(record), "prompt": str(record.request.get("prompt", ""))[:200]} for record in records]
@@ -556,6 +528,20 @@ class MediaTool:
             text = f"{idle} now; continue with {resume_call_text(record.run)}"
             answer["warnings"].append(Warning("not_followed", text).to_json())
         return answer
+
+
+async def _answered(work: Awaitable[dict[str, Any]], job_id: str | None = None) -> dict[str, Any]:
+    """Return an answer; an error, too, and a job that was cancelled rather than the task that waits for it."""
+    try:
+        return await work
+    except MediaError as error:
+        return error_answer(error)
+    except asyncio.CancelledError:
+        if _task_cancelled():
+            raise
+        return error_answer(JobCancelled("the job was cancelled", job_id=job_id))
+    except Exception as error:  # noqa: BLE001 - an agent always gets an answer
+        return error_answer(internal(error, job_id=None if job_id is None else str(job_id)[:100]))
 
 
 def _task_cancelled() -> bool:

@@ -66,7 +66,4 @@ def guide(compact: bool, as_json: bool) -> None:
     from ..agents.prompt import estimate_tokens, guidance
 
     text = guidance(compact=compact)
-    if as_json:
-        Console(json=True).document({"success": True, "guidance": text, "tokens_estimated": estimate_tokens(text)})
-        return
-    Console().data(text.encode() + b"\n")
+    Console(json=as_json).answer({"guidance": text, "tokens_estimated": estimate_tokens(text)}, text.splitlines())

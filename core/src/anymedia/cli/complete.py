@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -11,6 +12,8 @@ from ..errors import MediaError
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
+
+    from ..capabilities import OperationSpec
 
 Completer: TypeAlias = "Callable[[click.Context, click.Parameter, str], list[CompletionItem]]"
 #: Job ids that are suggested at most, the newest first.
@@ -57,16 +60,18 @@ def _models() -> Iterator[tuple[str, str]]:
         yield str(model), f"{model.media}, {model.stage}" + ("" if model.usable else ", not usable")
 
 
-def _voices() -> Iterator[tuple[str, str]]:
-    from ..capabilities import Choice
+def _operations() -> Iterator[tuple[OperationSpec, str]]:
+    """Yield each operation spec with the name of its model."""
     from .environment import load_environment
 
     for instance in load_environment().instances.values():
         for spec in instance.matrix.models:
-            operation = spec.operations.get("generate_audio")
-            voice = None if operation is None else operation.options.get("voice")
-            if isinstance(voice, Choice):
-                yield from ((str(name), f"{instance.name}/{spec.id}") for name in voice.one_of)
+            yield from ((operation, f"{instance.name}/{spec.id}") for operation in spec.operations.values())
+
+
+def _voices() -> Iterator[tuple[str, str]]:
+    for operation, model in _operations():
+        yield from ((str(name), model) for name in getattr(operation.options.get("voice"), "one_of", ()))
 
 
 def _jobs() -> Iterator[tuple[str, str]]:
@@ -77,22 +82,15 @@ def _jobs() -> Iterator[tuple[str, str]]:
     from ..state.store import CallRecord
 
     async def read() -> list[CallRecord]:
-        store = store_at(load_settings().journal)
-        try:
+        async with contextlib.aclosing(store_at(load_settings().journal)) as store:
             return list(await store.calls(limit=_MOST_JOBS))
-        finally:
-            await store.aclose()
 
     for record in asyncio.run(read()):
         yield record.id, f"{record.state}, {record.request.get('prompt', '')}"[:60]
 
 
 def _tasks() -> Iterator[tuple[str, str]]:
-    from .environment import load_environment
-
-    for instance in load_environment().instances.values():
-        for spec in instance.matrix.models:
-            yield from ((operation.task, f"{instance.name}/{spec.id}") for operation in spec.operations.values() if operation.task)
+    return ((operation.task, model) for operation, model in _operations() if operation.task)
 
 
 def _with_last() -> Iterator[tuple[str, str]]:

@@ -90,6 +90,16 @@ class Console:
         """Print the JSON document: indented on a terminal, otherwise on one line."""
         _write(json.dumps(value, indent=2 if stdout_is_terminal() else None, default=str).encode() + b"\n")
 
+    def answer(self, document: Mapping[str, Any], lines: Iterable[str | Path] = (), note: str = "") -> None:
+        """Print what a command found: a document if JSON was asked for, otherwise lines on stdout and a note on stderr."""
+        if self.json:
+            self.document({"success": True, **document})
+            return
+        for line in lines:
+            self.result(line)
+        if note:
+            self.note(note)
+
     def data(self, data: bytes) -> None:
         """Write bytes to stdout unchanged."""
         _write(data)

@@ -48,22 +48,13 @@ def doctor(write_allowlist: bool, as_json: bool) -> None:
     console = Console(json=as_json)
     if write_allowlist:
         path, allowed = _write_allowlist()
-        if as_json:
-            console.document({"success": True, "file": str(path), "allow": allowed})
-        else:
-            console.result(f"{path}: [plugins] allow = {json.dumps(allowed)}")
+        console.answer({"file": str(path), "allow": allowed}, [f"{path}: [plugins] allow = {json.dumps(allowed)}"])
         return
     found = list(_findings())
-    if as_json:
-        problems = sum(f.status == "problem" for f in found)
-        console.document({"success": True, "problems": problems, "findings": [attrs.asdict(f) for f in found]})
-        return
-    part = ""
-    for finding in found:
-        if finding.part != part:
-            part = finding.part
-            console.result(part)
-        console.result(f"  {finding.status:7}  {finding.name}: {finding.text}")
+    problems = sum(f.status == "problem" for f in found)
+    groups = {f.part: [f"  {one.status:7}  {one.name}: {one.text}" for one in found if one.part == f.part] for f in found}
+    lines = [line for part, inner in groups.items() for line in (part, *inner)]
+    console.answer({"problems": problems, "findings": [attrs.asdict(f) for f in found]}, lines)
 
 
 def _write_allowlist() -> tuple[Path, list[str]]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,8 +18,13 @@ if TYPE_CHECKING:
     from ..plugins.registry import Registry
     from ..settings import Settings
 
-_F = TypeVar("_F", bound=Callable[..., Any])
 Decorator = Callable[[Any], Any]
+
+
+def apply(*decorators: Decorator) -> Decorator:
+    """Combine several decorators into one; their options appear in the given order."""
+    return lambda function: functools.reduce(lambda made, decorator: decorator(made), reversed(decorators), function)
+
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON document on stdout, for errors too.")
 
@@ -35,7 +41,7 @@ VERBOSE = click.option("-v", "--verbose", is_flag=True, help="Print all notes in
 DEADLINE = click.option(
     "--deadline", type=float, callback=amount, metavar="SECONDS", help="Stop waiting after this time; the job continues."
 )
-_RUN: tuple[Decorator, ...] = (
+run_options = apply(
     click.option(
         "-m", "--model", metavar="[BACKEND/]MODEL", shell_complete=complete.models, help="Model, backend/model, or the name of a backend."
     ),
@@ -62,38 +68,21 @@ _RUN: tuple[Decorator, ...] = (
     click.option("-q", "--quiet", is_flag=True, help="Print no notes and no progress on stderr, only errors."),
     VERBOSE,
 )
-_ADVICE: tuple[Decorator, ...] = (
+advice_options = apply(
     click.option("--seed", type=int, metavar="INT", help="Random seed, for reproducible results."),
     click.option("--negative", "negative_prompt", metavar="TEXT", help="Negative prompt: what to avoid."),
 )
-_FRAME: tuple[Decorator, ...] = (
+frame_options = apply(
     click.option("--size", metavar="WxH", help="Size in pixels, or auto."),
     click.option("--aspect-ratio", metavar="W:H", help="Aspect ratio, or auto."),
     click.option("--resolution", metavar="TIER", help="Tier such as 1K, 2K, 720p, 1080p."),
     click.option("--quality", metavar="WORD", help="Quality level, as named by the model."),
     click.option("--guidance", "guidance_scale", type=float, metavar="NUMBER", help="How closely to follow the prompt."),
 )
-_PICTURE: tuple[Decorator, ...] = (
+picture_options = apply(
     click.option("-n", "n", type=int, metavar="COUNT", help="Number of results."),
     click.option("--background", metavar="WORD", help="transparent, opaque or auto."),
 )
-
-
-def apply(*decorators: Decorator) -> Callable[[_F], _F]:
-    """Combine several decorators into one; their options appear in the given order."""
-
-    def decorate(function: _F) -> _F:
-        for decorator in reversed(decorators):
-            function = decorator(function)
-        return function
-
-    return decorate
-
-
-run_options = apply(*_RUN)
-advice_options = apply(*_ADVICE)
-frame_options = apply(*_FRAME)
-picture_options = apply(*_PICTURE)
 
 
 @frozen(kw_only=True)

@@ -133,11 +133,7 @@ def migrate(as_json: bool) -> None:
     from ..state.schema import SCHEMA_VERSION
 
     with_store(lambda store: store.open())
-    console = Console(json=as_json)
-    if as_json:
-        console.document({"success": True, "version": SCHEMA_VERSION})
-    else:
-        console.note(f"the store has format {SCHEMA_VERSION}")
+    Console(json=as_json).answer({"version": SCHEMA_VERSION}, note=f"the store has format {SCHEMA_VERSION}")
 
 
 @fleet.command("drain")
@@ -185,8 +181,5 @@ def import_journal(journal: Path, as_json: bool) -> None:
 
     calls, stored = run(work())
     journal.rename(journal.with_name(f"{journal.name}.imported"))
-    console = Console(json=as_json)
-    if as_json:
-        console.document({"success": True, "calls": calls, "artifacts": stored})
-    else:
-        console.note(f"{calls} calls and {stored} artifacts were imported")
+    note = f"{calls} calls and {stored} artifacts were imported"
+    Console(json=as_json).answer({"calls": calls, "artifacts": stored}, note=note)

@@ -80,12 +80,9 @@ def gallery(folder: str, since: str | None, limit: int, copy: bool, open_page: b
 
     entries = with_router(work, quiet=quiet)
     page = write_page(target, entries)
-    if as_json:
-        console.document({"success": True, "page": str(page), "results": len(entries)})
-        return
-    console.result(page)
-    console.note(f"{len(entries)} results; open in a browser: {page.as_uri()}" if entries else "no results yet; the page is empty")
-    if open_page:
+    note = f"{len(entries)} results; open in a browser: {page.as_uri()}" if entries else "no results yet; the page is empty"
+    console.answer({"page": str(page), "results": len(entries)}, [page], note)
+    if open_page and not as_json:
         click.launch(page.as_uri())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import re
 import time
@@ -22,8 +23,6 @@ from .process import run, stdout_width
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..artifacts import Swept
-    from ..results import MediaFile
     from ..router import Router
     from ..state.sql import Store
     from ..state.store import CallRecord, Spend
@@ -68,6 +67,15 @@ async def _id_of(router: Router, job_id: str) -> str:
     return newest[0].run if newest else job_id
 
 
+def _on_job(job_id: str, work: Callable[[Router, str], Awaitable[_T]]) -> _T:
+    """Run a coroutine function with an open Router and the id of a job."""
+
+    async def with_id(router: Router, _line: ProgressLine) -> _T:
+        return await work(router, await _id_of(router, job_id))
+
+    return with_router(with_id)
+
+
 def with_store(work: Callable[[Store], Awaitable[_T]]) -> _T:
     """Run a coroutine function with the journal, without loading any backend."""
     from ..settings import load_settings
@@ -77,11 +85,8 @@ def with_store(work: Callable[[Store], Awaitable[_T]]) -> _T:
     warn_about_names(settings)
 
     async def with_open_store() -> _T:
-        store = store_at(settings.journal)
-        try:
+        async with contextlib.aclosing(store_at(settings.journal)) as store:
             return await work(store)
-        finally:
-            await store.aclose()
 
     return run(with_open_store())
 
@@ -97,13 +102,10 @@ def list_jobs(only_open: bool, limit: int, as_json: bool) -> None:
     states = [*sorted(ACTIVE_STATES), "lost", "unknown"] if only_open else None
     console = Console(json=as_json)
     records = with_store(lambda store: store.calls(states=states, limit=limit))
-    if as_json:
-        console.document({"success": True, "jobs": [record_json(r) for r in records]})
-        return
-    if not records:
-        console.note("no jobs")
-        return
-    console.table([["JOB", "CREATED", "STATE", "MODEL", "COST", "PROMPT"], *map(_row, records)], shrink=(5, 3, 5), least=10)
+    console.answer({"jobs": [record_json(r) for r in records]}, note="" if records else "no jobs")
+    if records and not as_json:
+        rows = [[*_row(r), money(r), str(r.request.get("prompt") or r.request.get("task", ""))] for r in records]
+        console.table([["JOB", "CREATED", "STATE", "MODEL", "COST", "PROMPT"], *rows], shrink=(5, 3, 5), least=10)
 
 
 @jobs.command("show")
@@ -112,16 +114,8 @@ def list_jobs(only_open: bool, limit: int, as_json: bool) -> None:
 @AS_JSON
 def show(job_id: str, verbose: bool, as_json: bool) -> None:
     """Show the details of one job."""
-
-    async def work(router: Router, _line: ProgressLine) -> CallRecord:
-        return await router.job(await _id_of(router, job_id))
-
-    console, record = Console(json=as_json), with_router(work)
-    if as_json:
-        console.document({"success": True, "job": record_json(record)})
-        return
-    for line in _lines(record_json(record) if verbose else _summary(record)):
-        console.result(line)
+    record = _on_job(job_id, lambda router, found: router.job(found))
+    Console(json=as_json).answer({"job": record_json(record)}, _lines(record_json(record) if verbose else _summary(record)))
 
 
 @jobs.command("resume")
@@ -150,18 +144,10 @@ def resume(job_id: str, deadline: float | None, as_json: bool, verbose: bool, qu
 @AS_JSON
 def cancel(job_id: str, as_json: bool) -> None:
     """Ask the provider to stop a job; the provider may still charge for it."""
-
-    async def work(router: Router, _line: ProgressLine) -> CallRecord:
-        return await router.cancel(await _id_of(router, job_id))
-
-    console, record = Console(json=as_json), with_router(work)
-    if as_json:
-        console.document({"success": True, "job": record_json(record)})
-    else:
-        console.result(f"{record.id}  {record.state}")
-        if record.charged != "no":
-            why = "" if record.error is None else f": {record.error['message']}"
-            console.note(f"  {'it may be' if record.charged == 'unknown' else 'it is'} charged{why}")
+    record = _on_job(job_id, lambda router, found: router.cancel(found))
+    why = "" if record.error is None else f": {record.error['message']}"
+    note = "" if record.charged == "no" else f"  {'it may be' if record.charged == 'unknown' else 'it is'} charged{why}"
+    Console(json=as_json).answer({"job": record_json(record)}, [f"{record.id}  {record.state}"], note)
 
 
 @jobs.command("forget")
@@ -171,16 +157,12 @@ def cancel(job_id: str, as_json: bool) -> None:
 def forget(job_id: str, force: bool, as_json: bool) -> None:
     """Delete a finished job from the list; its files and its recorded cost are kept."""
 
-    async def work(router: Router, _line: ProgressLine) -> str:
-        found = await _id_of(router, job_id)
+    async def work(router: Router, found: str) -> str:
         await router.forget(found, force=force)
         return found
 
-    console, forgotten = Console(json=as_json), with_router(work)
-    if as_json:
-        console.document({"success": True, "forgotten": forgotten})
-    else:
-        console.note(f"forgotten: {forgotten}")
+    forgotten = _on_job(job_id, work)
+    Console(json=as_json).answer({"forgotten": forgotten}, note=f"forgotten: {forgotten}")
 
 
 @jobs.command("export")
@@ -189,15 +171,8 @@ def forget(job_id: str, force: bool, as_json: bool) -> None:
 @AS_JSON
 def export(job_id: str, output: str, as_json: bool) -> None:
     """Copy what was received for a job and could not be interpreted, as it is."""
-
-    async def work(router: Router, _line: ProgressLine) -> Sequence[MediaFile]:
-        return await router.export(await _id_of(router, job_id), output)
-
-    console, files = Console(json=as_json), with_router(work)
-    if as_json:
-        console.document({"success": True, "files": [file.to_json() for file in files]})
-    for file in () if as_json else files:
-        console.result(file.path)
+    files = _on_job(job_id, lambda router, found: router.export(found, output))
+    Console(json=as_json).answer({"files": [file.to_json() for file in files]}, [file.path for file in files])
 
 
 @jobs.command("hand")
@@ -206,15 +181,8 @@ def export(job_id: str, output: str, as_json: bool) -> None:
 @AS_JSON
 def hand(job_id: str, realm: str, as_json: bool) -> None:
     """Give a copy of a finished job's result to a realm, such as that of an agent (anymedia mcp prints its realm)."""
-
-    async def work(router: Router, _line: ProgressLine) -> CallRecord:
-        return await router.share(await _id_of(router, job_id), realm=realm)
-
-    console, record = Console(json=as_json), with_router(work)
-    if as_json:
-        console.document({"success": True, "job": record_json(record)})
-    else:
-        console.result(record.run)
+    record = _on_job(job_id, lambda router, found: router.share(found, realm=realm))
+    Console(json=as_json).answer({"job": record_json(record)}, [record.run])
 
 
 @click.command("gc")
@@ -226,21 +194,13 @@ def gc(dry_run: bool, as_json: bool) -> None:
     The limits are keep_days and max_bytes in the section [artifacts] of the configuration. Results that were never saved to a file,
     and everything that an unfinished job needs, are kept.
     """
-
-    async def work(router: Router, _line: ProgressLine) -> Swept:
-        return await router.gc(dry_run=dry_run)
-
-    console, swept = Console(json=as_json), with_router(work)
-    if as_json:
-        removed = [{"job_id": a.call_id, "kind": a.kind, "bytes": a.size, "sha256": a.sha256} for a in swept.removed]
-        found = {"removed": removed, "freed_bytes": swept.freed, "left_bytes": swept.left, "required_bytes": swept.required}
-        console.document({"success": True, "dry_run": dry_run, **found})
-        return
-    for artifact in swept.removed:
-        console.result(f"{artifact.call_id}  {artifact.kind} {artifact.index}  {in_bytes(artifact.size)}")
-    verb = "would free" if dry_run else "freed"
+    swept = with_router(lambda router, _: router.gc(dry_run=dry_run))
+    removed = [{"job_id": a.call_id, "kind": a.kind, "bytes": a.size, "sha256": a.sha256} for a in swept.removed]
+    found = {"removed": removed, "freed_bytes": swept.freed, "left_bytes": swept.left, "required_bytes": swept.required}
+    freed = f"{'would free' if dry_run else 'freed'} {in_bytes(swept.freed)}"
     left = f"{in_bytes(swept.left)} remain, of which {in_bytes(swept.required)} are needed"
-    console.note(f"{verb} {in_bytes(swept.freed)}; {left}")
+    lines = [f"{a.call_id}  {a.kind} {a.index}  {in_bytes(a.size)}" for a in swept.removed]
+    Console(json=as_json).answer({"dry_run": dry_run, **found}, lines, f"{freed}; {left}")
 
 
 def record_json(record: CallRecord) -> dict[str, Any]:
@@ -258,8 +218,7 @@ def money(record: CallRecord) -> str:
 
 
 def _row(record: CallRecord) -> list[str]:
-    created, model = short_time(record.created_at, time.time()), f"{record.backend}/{record.model}"
-    return [record.id, created, record.state, model, money(record), str(record.request.get("prompt") or record.request.get("task", ""))]
+    return [record.id, short_time(record.created_at, time.time()), record.state, f"{record.backend}/{record.model}"]
 
 
 def _summary(record: CallRecord) -> dict[str, Any]:
@@ -349,7 +308,10 @@ def cost(since: str | None, limit: int, as_json: bool) -> None:
         console.document({"success": True, "since": start, **document})
         return
     rows = [["BACKEND", "CALLS", "SPENT", "RESERVED", "UNKNOWN COST"]]
-    rows += [_line(name, spend) for name, spend in [*by_backend.items(), ("all", total)]]
+    rows += [
+        [name, str(spend.calls), f"{spend.committed_usd:.4f}", f"{spend.reserved_usd:.4f}", str(spend.unknown_calls)]
+        for name, spend in [*by_backend.items(), ("all", total)]
+    ]
     console.table(rows, shrink=(0,))
     if records:
         console.result("")
@@ -359,15 +321,7 @@ def cost(since: str | None, limit: int, as_json: bool) -> None:
 
 
 def since_when(text: str | None, now: datetime.datetime) -> float:
-    """Return a time as seconds since the epoch.
-
-    Args:
-        text: ``today``, a span before now like ``7d``, or a UTC date; None is 0.
-        now: the current time.
-
-    Raises:
-        InvalidRequest: the text is none of these.
-    """
+    """Return the seconds since the epoch for ``today``, a span before now like ``7d``, or a UTC date; 0 for None."""
     if text is None:
         return 0.0
     if text == "today":
@@ -381,14 +335,10 @@ def since_when(text: str | None, now: datetime.datetime) -> float:
     return (day if day.tzinfo else day.replace(tzinfo=datetime.UTC)).timestamp()
 
 
-def _line(name: str, spend: Spend) -> list[str]:
-    return [name, str(spend.calls), f"{spend.committed_usd:.4f}", f"{spend.reserved_usd:.4f}", str(spend.unknown_calls)]
-
-
 def _cost_row(record: CallRecord) -> list[str]:
     quoted = "unknown" if record.quote_usd is None else in_dollars_between(*record.quote_usd, to="-")
     actual = "-" if record.cost_usd is None else in_dollars(record.cost_usd)
-    return [record.id, short_time(record.created_at, time.time()), record.state, f"{record.backend}/{record.model}", quoted, actual]
+    return [*_row(record), quoted, actual]
 
 
 def _call(record: CallRecord) -> dict[str, Any]:

@@ -57,10 +57,7 @@ def set_key(name: str, more: tuple[str, ...], keyring: bool, as_json: bool) -> N
     else:
         _write(path, edit_keys(before, section, key, _read_secret(name)))
         _forget(before, section, key)
-    if as_json:
-        console.document({"success": True, "name": name, "path": str(path)})
-    else:
-        console.result(path)
+    console.answer({"name": name, "path": str(path)}, [path])
     if not section and os.environ.get(key, "").strip():
         console.note(f"the environment variable {key} takes precedence over this key")
 
@@ -74,13 +71,10 @@ def list_keys(as_json: bool) -> None:
     for warning in environment.name_warnings():
         console.note(warning)
     found = [(i.name, c) for i in environment.instances.values() for c in i.credentials]
-    if as_json:
-        listed = [{"backend": n, "credential": c.name, "found_in": c.found_in or None, "variables": list(c.variables)} for n, c in found]
-        console.document({"success": True, "path": str(_keys_file()), "credentials": listed})
-        return
+    listed = [{"backend": n, "credential": c.name, "found_in": c.found_in or None, "variables": list(c.variables)} for n, c in found]
     rows = [[name, credential.name, credential.found_in or f"not set ({credential.wanted})"] for name, credential in found]
-    for line in table([["BACKEND", "CREDENTIAL", "FOUND IN"], *rows], shrink=(2,)):
-        console.result(line)
+    lines = table([["BACKEND", "CREDENTIAL", "FOUND IN"], *rows], shrink=(2,))
+    console.answer({"path": str(_keys_file()), "credentials": listed}, lines)
 
 
 @keys.command("remove")
@@ -96,10 +90,7 @@ def remove_key(name: str, as_json: bool) -> None:
         raise InvalidRequest([Problem("NAME", f"{path} contains no key for {name!r}", "list the keys with: anymedia keys list")])
     _write(path, after)
     _forget(before, section, key)
-    if as_json:
-        console.document({"success": True, "name": name, "path": str(path)})
-    else:
-        console.result(path)
+    console.answer({"name": name, "path": str(path)}, [path])
 
 
 @keys.command("test")

@@ -8,30 +8,49 @@ import click
 
 from . import complete
 from .app import COMMANDS, MEDIA, LazyGroup
-from .environment import advice_options, apply, frame_options, picture_options, run_options
+from .environment import Decorator, advice_options, apply, frame_options, picture_options, run_options
 
 
-@click.command("image")
-@click.argument("prompt", required=False)
-@apply(
-    click.option(
-        "--continue", "continue_from", metavar="last|ID|FILE", shell_complete=complete.continuations, help="Continue an earlier image."
-    ),
+def _command(name: str, help: str, *options: Decorator, kind: str | None = None, **fixed: Any) -> click.Command:
+    """Return a command that makes media: as the kind of command says, with its options and some fixed parameters."""
+
+    def run(**given: Any) -> None:
+        from .run_media import run_media_command
+
+        run_media_command(kind or name, {**given, **fixed})
+
+    command: click.Command = click.command(name, help=help)(apply(*options, run_options)(run))
+    return command
+
+
+def _continue(help: str) -> Decorator:
+    return click.option("--continue", "continue_from", metavar="last|ID|FILE", shell_complete=complete.continuations, help=help)
+
+
+_PROMPT = click.argument("prompt", required=False)
+_COUNT = click.option("-n", "n", type=int, metavar="COUNT", help="Number of results.")
+_INSTRUCTIONS = click.option("--instructions", metavar="TEXT", help="Instructions for the performance.")
+_FILES = click.argument("files", nargs=-1, required=True, metavar="[ROLE=]FILE...")
+_PROMPT_OPTION = click.option("--prompt", metavar="TEXT", help="Prompt, for a task that takes one (- reads it from stdin).")
+
+
+def _seconds(help: str) -> Decorator:
+    return click.option("-s", "--seconds", "duration", type=float, metavar="SECONDS", help=help)
+
+
+image = _command(
+    "image",
+    "Generate an image from PROMPT (- reads it from stdin).",
+    _PROMPT,
+    _continue("Continue an earlier image."),
     picture_options,
     frame_options,
     advice_options,
-    run_options,
 )
-def image(**given: Any) -> None:
-    """Generate an image from PROMPT (- reads it from stdin)."""
-    from .run_media import run_media_command
-
-    run_media_command("image", given)
-
-
-@click.command("edit")
-@click.argument("words", nargs=-1, metavar="[IMAGE]... PROMPT")
-@apply(
+edit = _command(
+    "edit",
+    "Edit IMAGE as PROMPT describes (- reads it from stdin). Several images are all used as sources.",
+    click.argument("words", nargs=-1, metavar="[IMAGE]... PROMPT"),
     click.option(
         "--mask", metavar="FILE|WORD", help="Area to change: a file (white or transparent), foreground, background, semantic:1,2."
     ),
@@ -42,106 +61,70 @@ def image(**given: Any) -> None:
     click.option("--control", multiple=True, metavar="[TYPE:]FILE", help="Control image whose structure is kept (edges:plan.png)."),
     click.option("--subject", multiple=True, metavar="[TYPE:]FILE", help="Subject reference image (animal:cat.png)."),
     click.option("--subject-description", metavar="TEXT", help="Description of the subject."),
-    click.option(
-        "--continue",
-        "continue_from",
-        metavar="last|ID|FILE",
-        shell_complete=complete.continuations,
-        help="Edit an earlier image, with its history.",
-    ),
+    _continue("Edit an earlier image, with its history."),
     picture_options,
     frame_options,
     advice_options,
-    run_options,
 )
-def edit(**given: Any) -> None:
-    """Edit IMAGE as PROMPT describes (- reads it from stdin). Several images are all used as sources."""
-    from .run_media import run_media_command
-
-    run_media_command("edit", given)
-
-
-@click.command("video")
-@click.argument("words", nargs=-1, metavar="[IMAGE] PROMPT")
-@apply(
-    click.option("-s", "--seconds", "duration", type=float, metavar="SECONDS", help="Duration in seconds."),
+video = _command(
+    "video",
+    "Generate a video from PROMPT (- reads it from stdin), with IMAGE as its first frame if given.",
+    click.argument("words", nargs=-1, metavar="[IMAGE] PROMPT"),
+    _seconds("Duration in seconds."),
     click.option("--first", "first_frame", metavar="FILE", help="First frame."),
     click.option("--last", "last_frame", metavar="FILE", help="Last frame."),
     click.option("--reference", multiple=True, metavar="[ROLE:]FILE", help="Reference image: subject (default), style ..."),
-    click.option(
-        "--continue",
-        "continue_from",
-        metavar="last|ID|FILE",
-        shell_complete=complete.continuations,
-        help="Continue an earlier video or a video file.",
-    ),
+    _continue("Continue an earlier video or a video file."),
     click.option("--as", "continue_as", type=click.Choice(["extend", "edit", "remix"]), help="How to continue."),
-    click.option("-n", "n", type=int, metavar="COUNT", help="Number of results."),
+    _COUNT,
     frame_options,
     advice_options,
-    run_options,
 )
-def video(**given: Any) -> None:
-    """Generate a video from PROMPT (- reads it from stdin), with IMAGE as its first frame if given."""
-    from .run_media import run_media_command
-
-    run_media_command("video", given)
-
-
-@click.command("audio")
-@click.argument("prompt", required=False)
-@apply(
+audio = _command(
+    "audio",
+    "Generate speech or music from PROMPT (- reads it from stdin).",
+    _PROMPT,
     click.option("--type", "audio_type", type=click.Choice(["speech", "music"]), help="Speech (default) or music."),
     click.option("--voice", metavar="NAME", shell_complete=complete.voices, help="Voice."),
     click.option("--speed", type=float, metavar="NUMBER", help="Speaking rate; 1.0 is normal."),
-    click.option("--instructions", metavar="TEXT", help="Instructions for the performance."),
-    click.option("-s", "--seconds", "duration", type=float, metavar="SECONDS", help="Duration of music in seconds."),
+    _INSTRUCTIONS,
+    _seconds("Duration of music in seconds."),
     advice_options,
-    run_options,
 )
-def audio(**given: Any) -> None:
-    """Generate speech or music from PROMPT (- reads it from stdin)."""
-    from .run_media import run_media_command
-
-    run_media_command("audio", given)
-
-
-@click.command("music")
-@click.argument("prompt", required=False)
-@apply(
-    click.option("-s", "--seconds", "duration", type=float, metavar="SECONDS", help="Duration in seconds."),
-    click.option("--instructions", metavar="TEXT", help="Instructions for the performance."),
+music = _command(
+    "music",
+    "Generate music from PROMPT (- reads it from stdin).",
+    _PROMPT,
+    _seconds("Duration in seconds."),
+    _INSTRUCTIONS,
     advice_options,
-    run_options,
+    kind="audio",
+    audio_type="music",
 )
-def music(**given: Any) -> None:
-    """Generate music from PROMPT (- reads it from stdin)."""
-    from .run_media import run_media_command
-
-    run_media_command("audio", {**given, "audio_type": "music"})
-
-
-_FILES = click.argument("files", nargs=-1, required=True, metavar="[ROLE=]FILE...")
-_PROMPT = click.option("--prompt", metavar="TEXT", help="Prompt, for a task that takes one (- reads it from stdin).")
-
-
-@click.command("transform")
-@click.argument("task", shell_complete=complete.tasks)
-@_FILES
-@apply(_PROMPT, run_options)
-def transform(**given: Any) -> None:
+transform = _command(
+    "transform",
     """Do TASK on the files, each under its role (mask=m.png); without one, it is the image, the video or the audio.
 
     ``anymedia models --task TASK`` lists the models that have it; its options are given with --extra.
-    """
-    from .run_media import run_media_command
-
-    run_media_command("transform", given)
+    """,
+    click.argument("task", shell_complete=complete.tasks),
+    _FILES,
+    _PROMPT_OPTION,
+)
+remove_background = _command(
+    "remove-background",
+    "Make everything behind the foreground of FILE transparent.",
+    _FILES,
+    kind="transform",
+    task="remove_background",
+)
 
 
 @click.command("upscale")
 @_FILES
-@apply(click.option("--scale", type=click.IntRange(1, 16), metavar="NUMBER", help="Factor for width and height."), _PROMPT, run_options)
+@click.option("--scale", type=click.IntRange(1, 16), metavar="NUMBER", help="Factor for width and height.")
+@_PROMPT_OPTION
+@run_options
 def upscale(scale: int | None, **given: Any) -> None:
     """Enlarge FILE."""
     from .run_media import run_media_command
@@ -150,20 +133,10 @@ def upscale(scale: int | None, **given: Any) -> None:
     run_media_command("transform", {**given, "task": "upscale", "extra": extra})
 
 
-@click.command("remove-background")
-@_FILES
-@apply(run_options)
-def remove_background(**given: Any) -> None:
-    """Make everything behind the foreground of FILE transparent."""
-    from .run_media import run_media_command
-
-    run_media_command("transform", {**given, "task": "remove_background"})
-
-
 @click.command("run")
 @click.argument("target", metavar="BACKEND/MODEL", shell_complete=complete.models)
 @click.argument("pairs", nargs=-1, metavar="[NAME=VALUE]...")
-@apply(run_options)
+@run_options
 def run(target: str, pairs: tuple[str, ...], **given: Any) -> None:
     """Run BACKEND/MODEL with inputs under its own names: prompt=TEXT, a file as a path or URL, any other value as JSON or text.
 

@@ -87,12 +87,7 @@ def write_backend(name: str, folder: Path, *, local: bool = False, today: dateti
 @AS_JSON
 def new_backend(name: str, folder: Path | None, local: bool, as_json: bool) -> None:
     """Write the package anymedia-NAME into FOLDER (default: NAME_media): plugin, capability file, fake of the service, tests, CI."""
-    console = Console(json=as_json)
     target = Path(f"{name}_media") if folder is None else folder
     written = write_backend(name, target, local=local)
-    if as_json:
-        console.document({"success": True, "files": [str(path) for path in written]})
-        return
-    for path in written:
-        console.result(str(path))
-    console.note(f"edit the place marked EDIT HERE in {target / 'src' / f'{name}_media' / 'plugin.py'}, then run: pytest {target}")
+    note = f"edit the place marked EDIT HERE in {target / 'src' / f'{name}_media' / 'plugin.py'}, then run: pytest {target}"
+    Console(json=as_json).answer({"files": [str(path) for path in written]}, map(str, written), note)

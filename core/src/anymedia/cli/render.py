@@ -112,11 +112,8 @@ _REASONS = 5
 
 def show_plan(console: Console, plan: Plan) -> None:
     """Print what would be sent, where, at what price, and why other candidates were rejected."""
-    if console.json:
-        console.document({"success": True, "planned": True, **plan.to_json()})
-        return
-    for line in (*str(attrs.evolve(plan, rejected=())).splitlines(), *_rejected(plan, console.verbose)):
-        console.result(line)
+    lines = (*str(attrs.evolve(plan, rejected=())).splitlines(), *_rejected(plan, console.verbose))
+    console.answer({"planned": True, **plan.to_json()}, lines)
 
 
 def _rejected(plan: Plan, verbose: bool) -> list[str]:

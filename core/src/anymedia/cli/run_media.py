@@ -88,12 +88,9 @@ async def _continued(invocation: CliInvocation, journal: Path | str, backend: st
     """Return the config with what ``--continue`` refers to, and the earlier result if it is one."""
     from ..state.sqlite import store_at
 
-    store = store_at(journal)
-    try:
+    async with contextlib.aclosing(store_at(journal)) as store:
         config = await invocation.with_start(store, backend)
         return config, None if config.continue_from is None else await store.load_continuation(config.continue_from)
-    finally:
-        await store.aclose()
 
 
 async def _run_media_command(invocation: CliInvocation, console: Console) -> None:
@@ -136,11 +133,8 @@ def asking(policy: Policy) -> Policy:
 async def _submit(invocation: CliInvocation, console: Console, router: Router, plan: Plan, line: ProgressLine) -> None:
     record = await router.submit(plan, output=invocation.output, overwrite=invocation.config.overwrite)
     await line.stop()
-    if console.json:
-        console.document({"success": True, "job_id": record.id, "state": record.state, "plan": plan.to_json()})
-        return
-    console.result(record.id)
-    console.note(f"{plan.chosen}: {record.state}; get the result with: anymedia jobs resume {record.id}")
+    note = f"{plan.chosen}: {record.state}; get the result with: anymedia jobs resume {record.id}"
+    console.answer({"job_id": record.id, "state": record.state, "plan": plan.to_json()}, [record.id], note)
 
 
 async def _run(invocation: CliInvocation, console: Console, router: Router, plan: Plan, line: ProgressLine) -> None:

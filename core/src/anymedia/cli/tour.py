@@ -193,15 +193,10 @@ def tour(folder: str, force: bool, as_json: bool, quiet: bool) -> None:
         if not any((target / name).exists() for name in module.NAMES):
             page.unlink()
     page.write_text(make_page(steps, skipped, target), encoding="utf-8")
-    if as_json:
-        console.document(_document(page, steps, skipped))
-        return
-    for step in steps:
-        console.result(step.result.path)
-    console.result(page)
-    for omitted in skipped:
-        console.note(f"skipped: {omitted.title}: {omitted.reason}")
-    console.note(f"Open in a browser: {page.as_uri()}")
+    made = [{"title": s.title, "prompt": s.prompt, "command": s.command, "result": s.result.to_json()} for s in steps]
+    document = {"page": str(page), "steps": made, "skipped": [{"title": s.title, "reason": s.reason} for s in skipped]}
+    notes = [*(f"skipped: {omitted.title}: {omitted.reason}" for omitted in skipped), f"Open in a browser: {page.as_uri()}"]
+    console.answer(document, [*(step.result.path for step in steps), page], "\n".join(notes))
 
 
 def _load_tour() -> TourModule:
@@ -277,8 +272,3 @@ def _shown(step: TourStep, number: int, result: Result, folder: Path) -> Step:
         result=result,
         poster=None if step.poster is None else folder / step.poster,
     )
-
-
-def _document(page: Path, steps: list[Step], skipped: list[Skipped]) -> dict[str, Any]:
-    made = [{"title": s.title, "prompt": s.prompt, "command": s.command, "result": s.result.to_json()} for s in steps]
-    return {"success": True, "page": str(page), "steps": made, "skipped": [{"title": s.title, "reason": s.reason} for s in skipped]}
