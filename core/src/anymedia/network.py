@@ -34,7 +34,7 @@ from .redaction import register_secret
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["CERTIFICATE_FIX", "HOST", "Network", "Proxy", "is_credential_host", "is_local_name", "proxy_problem"]
+__all__ = ["CERTIFICATE_FIX", "HOST", "Network", "Proxy", "address_of", "is_credential_host", "is_local_name", "proxy_problem"]
 
 #: What to do about a certificate that is not trusted, about a proxy that does not connect, and about a file without certificates.
 CERTIFICATE_FIX = (
@@ -168,9 +168,7 @@ class Network:
 
     def _is_direct(self, host: str, port: int | None) -> bool:
         host = host.lower()
-        try:
-            address = ipaddress.ip_address(host)
-        except ValueError:
+        if (address := address_of(host)) is None:
             if host == "localhost" or host.endswith(".localhost"):
                 return True
             return any(_covers(entry, host, port) for entry in self.no_proxy)
@@ -197,6 +195,14 @@ class Network:
         self.ssl_context  # noqa: B018 - it checks ca_file
         files = [_usual_file(), self.ca_file]
         return b"\n".join(Path(file).read_bytes() for file in files if file)
+
+
+def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return the IP address that a host is, or None for a name."""
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
 
 
 def _covers(entry: str, host: str, port: int | None) -> bool:

@@ -70,7 +70,7 @@ import attrs
 from .credentials import Keys, read_keys
 from .directories import user_dir
 from .errors import MediaError, RequestError, SettingsError, did_you_mean
-from .network import HOST, Network, Proxy, is_local_name, proxy_problem
+from .network import HOST, Network, Proxy, address_of, is_local_name, proxy_problem
 from .policy import Policy
 from .records import frozen
 from .table import Table
@@ -234,17 +234,11 @@ def base_url_problem(url: str) -> str | None:
         return "must not contain a user name or password; use credentials"
     if parts.query or parts.fragment:
         return "must not have a query or a fragment"
-    if parts.scheme == "http" and not _is_local(host):
+    address = address_of(host)
+    is_local = is_local_name(host) if address is None else address.is_loopback or address.is_private
+    if parts.scheme == "http" and not is_local:
         return f"http to {host!r} would send keys in the clear; use https"
     return None
-
-
-def _is_local(host: str) -> bool:
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return is_local_name(host)
-    return address.is_loopback or address.is_private
 
 
 def read_policy(table: SettingsTable, base: Path, usual: Policy) -> Policy:

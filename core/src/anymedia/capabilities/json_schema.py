@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ..errors import PluginContractError
@@ -62,18 +62,12 @@ def _input_of(schema: Mapping[str, Any]) -> Any:
     """Return the schema of the input: the document itself, or the body of the POST of an OpenAPI document."""
     if "openapi" not in schema:
         return schema
-    bodies = list(_bodies(schema))
-    if not bodies:
-        raise PluginContractError("the OpenAPI document has no POST that takes JSON")
-    return bodies[0]
-
-
-def _bodies(schema: Mapping[str, Any]) -> Iterator[Any]:
     for methods in _table(schema.get("paths")).values():
         body = _table(_table(_table(methods).get("post")).get("requestBody"))
         content = _table(body.get("content"))
         if "application/json" in content:
-            yield _table(content["application/json"]).get("schema")
+            return _table(content["application/json"]).get("schema")
+    raise PluginContractError("the OpenAPI document has no POST that takes JSON")
 
 
 def _table(value: Any) -> Mapping[str, Any]:

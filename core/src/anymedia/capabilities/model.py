@@ -6,16 +6,13 @@ import datetime
 import functools
 import sys
 from collections.abc import Container, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import attrs
 
 from ..fields import MaskMode, Operation
 from ..records import frozen
 from .options import Option, Text
-
-if TYPE_CHECKING:
-    from importlib.machinery import ModuleSpec
 
 Stage = Literal["active", "retiring", "doubtful", "retired"]
 
@@ -368,19 +365,11 @@ def is_installed(module: str) -> bool:
     """Whether a top-level module could be imported; a directory without code in it does not count."""
     if module in sys.modules:
         return sys.modules[module] is not None  # None blocks the import
-    spec = _found(module)
-    return spec is not None and not _is_bare(spec)
-
-
-def _found(module: str) -> ModuleSpec | None:
     import importlib.util
 
     try:
-        return importlib.util.find_spec(module)
+        spec = importlib.util.find_spec(module)
     except Exception:  # noqa: BLE001 - third-party finders may raise anything
-        return None
-
-
-def _is_bare(spec: ModuleSpec) -> bool:
-    """Whether there is only a directory, which Python would import as an empty namespace package."""
-    return spec.origin is None and spec.submodule_search_locations is not None
+        return False
+    # Python would import a mere directory as an empty namespace package.
+    return spec is not None and (spec.origin is not None or spec.submodule_search_locations is None)

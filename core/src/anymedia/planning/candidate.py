@@ -45,10 +45,6 @@ class AskedFields:
     advisory: tuple[str, ...]
     modes: tuple[tuple[str, str], ...] = ()
 
-    def any_of(self, fields: frozenset[str]) -> bool:
-        """Whether any of these adjustable fields is set."""
-        return not fields.isdisjoint(self.adjustable)
-
 
 @functools.cache
 def _roles(cls: Hashable) -> Mapping[str, Role]:
@@ -200,13 +196,9 @@ class Draft:
         return self._changed("advisory")
 
     def _changed(self, role: Role) -> int:
-        count, request = 0, self.asked.request
-        roles = roles_of(request)
-        for field, value in self.values.items():
-            before = getattr(request, field)
-            if before is not None and _differs(before, value) and roles[field] == role:
-                count += 1
-        return count
+        request, roles = self.asked.request, roles_of(self.asked.request)
+        before = {field: getattr(request, field) for field in self.values if roles[field] == role}
+        return sum(asked is not None and _differs(asked, self.values[field]) for field, asked in before.items())
 
 
 _ROUNDS = 8

@@ -62,14 +62,8 @@ def fit_inputs(draft: Draft) -> None:
     _fit_extra(draft)
     _require_inputs(draft)
     if draft.spec.fidelity.level == "emulated":
-        _emulated(draft, _main_field(draft), draft.spec.fidelity)
-
-
-def _main_field(draft: Draft) -> str:
-    for name in ("mask", "references", "continue_from", "source", "first_frame", "inputs"):
-        if draft.get(name):
-            return name
-    return "prompt"
+        fields = ("mask", "references", "continue_from", "source", "first_frame", "inputs")
+        _emulated(draft, next((name for name in fields if draft.get(name)), "prompt"), draft.spec.fidelity)
 
 
 def _emulated(draft: Draft, field: str, fidelity: Fidelity) -> None:

@@ -67,7 +67,7 @@ def _size_for(option: Option | None, ratio: float, pixels: float | None, fallbac
 
 def fit_geometry(draft: Draft) -> None:
     """Fit size, aspect_ratio and resolution to the options of the operation spec, in that order of precedence."""
-    if not draft.asked.any_of(_SHAPE):
+    if _SHAPE.isdisjoint(draft.asked.adjustable):
         return
     size, aspect, tier = draft.get("size"), draft.get("aspect_ratio"), draft.get("resolution")
     if size is not None:

@@ -160,7 +160,7 @@ class Planner:
             instead = f"; use {life.replacement!r} instead" if life.replacement else ""
             text = f"'{view.name}/{spec.id}' was shut down on {life.retires}{instead}"
             return (Reason(code="retired", text=text, nearest=life.replacement or ""),)
-        if spec.preview and not self.policy.preview and selection.model is None and not self._is_preferred_model(view, spec):
+        if spec.preview and not self.policy.preview and selection.model is None and f"{view.name}/{spec.id}" not in self._preferences:
             text = f"'{view.name}/{spec.id}' is a preview model; name it, or set preview = true in the policy"
             return (Reason(code="preview", text=text),)
         if spec.id in view.demoted and not self._is_chosen_by_name(view, spec, selection):
@@ -190,9 +190,6 @@ class Planner:
 
     def _is_named(self, candidate: Candidate, name: str) -> bool:
         return self._resolved(name) in {candidate.backend, str(candidate)}
-
-    def _is_preferred_model(self, view: BackendView, spec: ModelSpec) -> bool:
-        return bool(self._preferences) and f"{view.name}/{spec.id}" in self._preferences
 
     def _is_chosen_by_name(self, view: BackendView, spec: ModelSpec, selection: Selection) -> bool:
         """Whether the caller or the default names this model."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime
 import functools
-import ipaddress
 import os
 import urllib.parse
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -23,7 +22,7 @@ from ..capabilities.options import Text
 from ..credentials import Credential, GivenKeys, Keys, Secret, find_credential
 from ..errors import InvalidRequest, PluginError, Problem, RequestError, SettingsError, UnknownBackend, did_you_mean
 from ..fields import Operation
-from ..network import is_credential_host
+from ..network import address_of, is_credential_host
 from ..records import frozen
 from ..redaction import register_secret
 from ..settings import InstanceSettings, Settings, base_url_problem
@@ -237,6 +236,8 @@ def _make(own: InstanceSettings, matrix: CapabilityMatrix, env: Mapping[str, str
     elif base_url is not None and (problem := base_url_problem(base_url)):
         wrong.append(f"{base_url_from}: {problem}")
         base_url = None
+    usual = () if service == COMPATIBLE else matrix.hosts
+    place = (urllib.parse.urlsplit(base_url).netloc.lower(),) if base_url else ()
     credentials, unknown, lacking = _credentials(own, service, matrix, env, keys)
     wrong += unknown
     try:
@@ -256,7 +257,7 @@ def _make(own: InstanceSettings, matrix: CapabilityMatrix, env: Mapping[str, str
         absent=absent_from(own_matrix),
         base_url=base_url,
         base_url_from=base_url_from if base_url else "",
-        hosts=_hosts(own, service, matrix, base_url),
+        hosts=tuple(dict.fromkeys((*usual, *place, *own.hosts))),
         enforce_lifecycle=service != COMPATIBLE,
         other_service_models={}
         if service == COMPATIBLE
@@ -276,10 +277,9 @@ def _option_problems(own: InstanceSettings, matrix: CapabilityMatrix) -> Iterato
 
 def _is_own_address(base_url: str, hosts: Iterable[str]) -> bool:
     host = (urllib.parse.urlsplit(base_url).hostname or "").lower()
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or is_credential_host(host, None, hosts)
+    if (address := address_of(host)) is not None:
+        return address.is_loopback
+    return host == "localhost" or is_credential_host(host, None, hosts)
 
 
 def _sets_for(matrix: CapabilityMatrix, service: str) -> list[CredentialSet]:
@@ -350,12 +350,6 @@ def _address_variables(matrix: CapabilityMatrix, service: str) -> tuple[str, ...
     """Return the environment variables with the address of a service; a compatible server has none."""
     parts = [entry.rpartition(":") for entry in matrix.base_url_env if service != COMPATIBLE]
     return tuple(variable for only, _, variable in parts if only in {"", service})
-
-
-def _hosts(own: InstanceSettings, service: str, matrix: CapabilityMatrix, base_url: str | None) -> tuple[str, ...]:
-    usual: Iterable[str] = () if service == COMPATIBLE else matrix.hosts
-    place = [urllib.parse.urlsplit(base_url).netloc.lower()] if base_url else []
-    return tuple(dict.fromkeys([*usual, *place, *own.hosts]))
 
 
 def _for_service(matrix: CapabilityMatrix, service: str, own: InstanceSettings) -> CapabilityMatrix:

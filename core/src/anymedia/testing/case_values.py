@@ -184,12 +184,11 @@ def mask_for(rule: MaskRule, source: Image | None, *, left: bool = True, mode: s
     """Return a mask that a spec accepts, in one of its modes."""
     chosen = mode or rule.modes[0]
     if chosen == "user_provided":
-        edge = _EDGE
-        if source is not None and source.data is not None:
-            from ..probe.probe import sniff
+        from ..probe.probe import sniff
 
-            edge = sniff(source.data).width or edge
-        return Mask(image=Image(data=half_mask(edge, edge, left=left)))
+        seen = None if source is None or source.data is None else sniff(source.data)
+        width, height = (_EDGE, _EDGE) if seen is None else (seen.width or _EDGE, seen.height or _EDGE)
+        return Mask(image=Image(data=half_mask(width, height, left=left)))
     return Mask(mode=chosen, classes=(1,) if chosen == "semantic" else ())  # type: ignore[arg-type]
 
 
@@ -323,7 +322,7 @@ def _input_value(shape: Shape, field: str, part: str, seed: int) -> Any:
         least = minimal_fields(shape)
         # A mode that finds the region itself has no image: it is compared with another mode.
         mode = part if part == "user_provided" or seed % 2 == 0 else rule.modes[rule.modes.index(part) - 1]
-        return mask_for(rule, least.get("source") or _first_source(least), left=seed % 2 == 0, mode=mode)
+        return mask_for(rule, source_of(least), left=seed % 2 == 0, mode=mode)
     assert isinstance(rule, InputRule)
     return video_for(rule, seed) if _is_continued(shape, field) else _input_image(shape, field, rule, seed)
 
@@ -394,8 +393,9 @@ def _padded(data: bytes, size: int) -> bytes:
     return data
 
 
-def _first_source(fields: dict[str, Any]) -> Image | None:
-    return next((r.image for r in fields.get("references", ()) if r.role == "source"), None)
+def source_of(fields: dict[str, Any]) -> Image | None:
+    """Return the image that a request edits."""
+    return fields.get("source") or next((r.image for r in fields.get("references", ()) if r.role == "source"), None)
 
 
 def foreign_options(shape: Shape) -> Iterator[tuple[str, Any]]:

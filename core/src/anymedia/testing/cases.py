@@ -199,10 +199,6 @@ def _starts_something(shape: Shape) -> bool:
     return shape.operation != "continue_video"
 
 
-def _is_visual(shape: Shape) -> bool:
-    return shape.media in {"image", "video"}
-
-
 #: The (subject, values) of the cases of a shape.
 _Subjects = Iterator[tuple[str, tuple[Any, ...] | None]]
 
@@ -267,7 +263,7 @@ def _extra_parameters(shape: Shape) -> _Subjects:
 #: What a test may be repeated for: each distinct operation spec of the matrix (``shape``), those of some kind, or what a spec names.
 CASES: Mapping[str, Per] = {
     "shape": Per(),
-    "visual": Per(applies=_is_visual),
+    "visual": Per(applies=lambda shape: shape.media in {"image", "video"}),
     "video": Per(applies=lambda shape: shape.media == "video" and not shape.spec.task),
     "continuation": Per(applies=_continues),
     "continuable": Per(applies=lambda shape: any(f.name == "continue_from" for f in attrs.fields(KINDS[shape.operation]))),

@@ -93,10 +93,6 @@ REDIRECTS: tuple[Scenario, ...] = ("redirected", "moved")
 FLOODS: tuple[Scenario, ...] = ("endless", "bomb")
 
 
-def _nothing_sent() -> Sequence[Mapping[str, Any]]:
-    return ()
-
-
 @attrs.frozen(kw_only=True)
 class Wire:
     """A running fake of the service.
@@ -115,7 +111,7 @@ class Wire:
     """
 
     submits: Callable[[], int] | None
-    sent: Callable[[], Sequence[Mapping[str, Any]]] | None = _nothing_sent
+    sent: Callable[[], Sequence[Mapping[str, Any]]] | None = tuple
     stops: Callable[[], int] | None = None
     environ: Mapping[str, str] = attrs.field(factory=dict)
     base_url: str | None = None

@@ -7,7 +7,6 @@ import contextlib
 import datetime
 import functools
 import inspect
-import ipaddress
 import logging
 import os
 import re
@@ -30,6 +29,7 @@ from ..execution.engine import Progress
 from ..execution.listing import listed_models
 from ..hookspecs import ListedModel
 from ..media import Image
+from ..network import address_of
 from ..planning import Plan
 from ..plugins.instances import make_instances
 from ..plugins.registry import Registry, discover
@@ -95,7 +95,7 @@ def socket_guard(ports: frozenset[int] | None = None, blocking: list[str] | None
 
     def named(host: Any, *rest: Any, **more: Any) -> Any:
         text = host.decode() if isinstance(host, bytes) else host
-        if ports is not None and text and text not in _LOOPBACK and not _is_address(text):
+        if ports is not None and text and text not in _LOOPBACK and address_of(text.partition("%")[0]) is None:
             tried.append(text)
             raise socket.gaierror(socket.EAI_NONAME, f"the conformance kit resolves no host names: {text!r}")
         return resolve(host, *rest, **more)
@@ -106,14 +106,6 @@ def socket_guard(ports: frozenset[int] | None = None, blocking: list[str] | None
         mock.patch.object(time, "sleep", slept),
     ):
         yield tried
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:
-        return False
-    return True
 
 
 class _LogCollector(logging.Handler):

@@ -17,7 +17,7 @@ from ..planning.candidate import Draft, asked_fields, broken
 from ..policy import Policy
 from ..requests import KINDS, Continuation, Mask, Operation, Reference, Request
 from ..results import Warning
-from .case_values import Shape, image_for, input_fields, mask_for, minimal_fields, references_for, shapes, two_values
+from .case_values import Shape, image_for, input_fields, mask_for, minimal_fields, references_for, shapes, source_of, two_values
 from .cases import Case, CaseMaker, rule
 from .fakes import half_mask, picture
 from .harness import Bench, forget_plugins, run
@@ -99,13 +99,10 @@ def _opposite(shape: Shape, key: str, condition: Any) -> dict[str, Any]:
     if option is None:
         return {}
     values = [*getattr(option, "one_of", ()), *(two_values(option) or ()), getattr(option, "max", None)]
-    other = next((v for v in values if v is not None and not _fits(condition, v)), None)
+    fits = condition.__contains__ if isinstance(condition, tuple) else condition.takes
+    other = next((v for v in values if v is not None and not fits(v)), None)
     head, _, tail = key.partition(".")
     return {} if other is None else ({head: {tail: other}} if head in _EXTRAS else {key: other})
-
-
-def _fits(condition: Any, value: Any) -> bool:
-    return value in condition if isinstance(condition, tuple) else condition.problem(value) is None
 
 
 def _joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
@@ -125,25 +122,13 @@ def breaking(shape: Shape, rule: Rule) -> Iterator[dict[str, Any]]:
         yield _joined([*when, _opposite(shape, key, condition)])
 
 
-def _source_size(shape: Shape) -> tuple[int, int]:
-    """Return the size in pixels of the source of a minimal request: a mask of another size would be rejected for that."""
-    fields = minimal_fields(shape)
-    source = fields.get("source") or next((r.image for r in fields.get("references", ()) if r.role == "source"), None)
-    if source is None or source.data is None:
-        return 512, 512
-    from ..probe.probe import sniff
-
-    found = sniff(source.data)
-    return found.width or 512, found.height or 512
-
-
 def _unclaimed_inputs(shape: Shape) -> dict[str, dict[str, Any]]:
     """Return fields for every input that the operation may have and this spec does not claim."""
     image = Image(data=picture(512, 512, 3))
     possible: dict[str, Any] = {
         "first_frame": image,
         "last_frame": image,
-        "mask": Mask(image=Image(data=half_mask(*_source_size(shape)))),
+        "mask": mask_for(MaskRule(), source_of(minimal_fields(shape))),  # one of another size would be rejected for that
         "references": (Reference(image=image, role="style"),),
     }
     claimed = shape.spec.inputs
