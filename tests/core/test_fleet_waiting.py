@@ -16,8 +16,8 @@ from state_samples import new_call
 from anymedia import GenerateVideo
 from anymedia.clock import SystemClock
 from anymedia.errors import JobCancelled, RequestError
-from anymedia.execution import resume, watch
-from anymedia.execution.watch import CallWatcher
+from anymedia.execution import lease, resume
+from anymedia.execution.lease import CallWatcher
 from anymedia.policy import Budget
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("fake_key")]
@@ -77,7 +77,7 @@ async def test_thousand_waiters_share_a_query(place: Path | str, monkeypatch: py
 async def test_waiter_is_woken_by_a_notice_of_the_other_process_without_a_query(place: Path | str, monkeypatch: pytest.MonkeyPatch) -> None:
     if isinstance(place, Path):
         return  # SQLite passes no notices on
-    monkeypatch.setattr(watch, "_FIRST_PAUSE", 3600.0)
+    monkeypatch.setattr(lease, "_FIRST_PAUSE", 3600.0)
     store, other = store_at(place), store_at(place)
     record = await store.open_call(new_call(), Budget(), owner="another", lease_seconds=60)
     watcher, heard = CallWatcher(store, SystemClock()), []

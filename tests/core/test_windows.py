@@ -271,7 +271,7 @@ async def test_forked_child_does_not_take_its_parents_leases_for_its_own(monkeyp
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks are POSIX")
 def test_forked_child_makes_ids_that_its_parent_does_not() -> None:
-    new_id("job")  # some are in store now
+    new_id("job")
     reading, writing = os.pipe()
     if (child := os.fork()) == 0:
         os.write(writing, " ".join(new_id("job") for _ in range(200)).encode())

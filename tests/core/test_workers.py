@@ -26,7 +26,7 @@ from anymedia import worker as worker_module
 from anymedia.artifacts import ArtifactNotStored
 from anymedia.artifacts.shared import SharedArtifacts
 from anymedia.errors import BackendTimeout, BudgetExceeded, ContentRefused, JobCancelled, UnknownBackend
-from anymedia.execution import resume, watch
+from anymedia.execution import lease, resume
 from anymedia.policy import Policy
 from anymedia.state.store import UNKNOWN_ACCOUNT, WorkerRecord
 from anymedia.worker import Worker
@@ -38,7 +38,7 @@ ME = WorkerRecord(owner="me", host="here", at_once=4, accounts=("google unknown"
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_module, "_TAKE_WITHOUT_NOTICES", 0.02)
-    monkeypatch.setattr(watch, "_FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(lease, "_FIRST_PAUSE", 0.02)
 
 
 def queue(store: BlockingStore, call_id: str, priority: int | None = 0, **more: Any) -> None:
@@ -334,7 +334,7 @@ async def test_cancel_reaches_the_worker_that_has_the_call(machines: Machines) -
 async def test_states_of_a_call_are_reported_where_it_is_awaited(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
     if isinstance(machines.place, Path):
         return
-    monkeypatch.setattr(watch, "_FIRST_PAUSE", 3600.0)
+    monkeypatch.setattr(lease, "_FIRST_PAUSE", 3600.0)
 
     async def not_kept(*_: Any) -> bool:
         return False

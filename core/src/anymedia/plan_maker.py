@@ -79,14 +79,7 @@ class NameProblem:
 
 @frozen(kw_only=True)
 class Names:
-    """The names that settings and arguments may use.
-
-    Attributes:
-        settings: the settings to check.
-        registry: the plugins.
-        instances: the backend instances.
-        today: the date by which retired models are not suggested.
-    """
+    """The names that settings and arguments may use; no model is suggested that is retired ``today``."""
 
     settings: Settings
     registry: Registry
@@ -94,11 +87,7 @@ class Names:
     today: datetime.date
 
     def check_arguments(self, backend: str | Sequence[str] | None, model: str | None) -> None:
-        """Check the backend names of a request's arguments.
-
-        Raises:
-            UnknownBackend: with a suggestion, or the package to install.
-        """
+        """Check the backend names of a request's arguments; an unknown one is refused with a suggestion, or the package to install."""
         named = [] if backend in (None, "auto") else [backend] if isinstance(backend, str) else list(backend or ())
         head = model.partition("/")[0] if model is not None and "/" in model else ""
         if not named and head in self.registry.installable and not any(i.matrix.model(str(model)) for i in self.instances.values()):
@@ -110,24 +99,17 @@ class Names:
                 raise self.registry.unknown(name, self.instances)
 
     def check_settings(self, policy: Policy, default: tuple[str, str] | None, *, named: bool) -> list[Warning]:
-        """Check the names that decide something for a request.
+        """Check the names that decide something for a request, which may have a default (key and value), or has a backend or model named.
 
-        Args:
-            policy: the request's policy.
-            default: key and value of the default that applies, if any.
-            named: whether the caller named a backend or a model.
-
-        Returns:
-            Warnings: preferred backends that cannot be loaded (the next one is tried), names in ``disable`` that look misspelled,
-            configured instances with wrong settings.
+        Return warnings: preferred backends that cannot be loaded (the next one is tried), names in ``disable`` that look misspelled,
+        configured instances with wrong settings.
 
         Raises:
             SettingsError: for a name that does not exist, with the setting and a suggestion.
         """
         found: list[NameProblem] = []
         if not named:
-            if default is not None:
-                found += self._default(*default)
+            found += () if default is None else self._default(*default)
             found += self._preferences(policy)
         found += self._caps(policy)
         found += (problem for problem in self._plugin_problems if problem.decides == "always" or not named)
@@ -139,11 +121,9 @@ class Names:
 
     def problems(self) -> list[NameProblem]:
         """Return every name in the settings that does not exist."""
-        found: list[NameProblem] = []
-        for key, value in self.settings.defaults.items():
-            found += self._default(key, value)
-        found += self._preferences(self.settings.policy)
-        found += self._caps(self.settings.policy)
+        defaults = [problem for default in self.settings.defaults.items() for problem in self._default(*default)]
+        policy = self.settings.policy
+        found = [*defaults, *self._preferences(policy), *self._caps(policy)]
         return [*found, *self._plugin_problems, *self._instances(), *self._keys()]
 
     # Kinds of settings
@@ -247,9 +227,6 @@ class PlanMaker:
     """Makes plans.
 
     Attributes:
-        settings: the preferences per operation.
-        registry: the plugins.
-        instances: the backends.
         policy: what is allowed, unless a plan has its own policy.
         today: returns the date by which lifecycles are judged.
         now: returns the time, in seconds since the epoch, by which a provider's refusals expire.
@@ -302,6 +279,7 @@ class PlanMaker:
     def _default(self, request: Request, policy: Policy) -> tuple[str, str] | None:
         return self.settings.default_for(request.kind, request.media) if policy.prefer == self.policy.prefer else None
 
+    @telemetry.span("plan")
     def plan(
         self,
         request: Request,
@@ -312,24 +290,8 @@ class PlanMaker:
     ) -> Plan:
         """Return the plan for a request whose continuation is resolved; see `Router.plan`.
 
-        Args:
-            request: the request.
-            policy: what is allowed for this request.
-            backend: only these instances.
-            model: only this model.
-            inputs: reads the input files; by default only their headers are read.
+        ``inputs`` reads the input files; by default only their headers are read.
         """
-        with telemetry.span("plan"):
-            return self._plan(request, policy, backend, model, inputs)
-
-    def _plan(
-        self,
-        request: Request,
-        policy: Policy | None,
-        backend: str | Sequence[str] | None,
-        model: str | None,
-        inputs: InputReader | None,
-    ) -> Plan:
         planner = self.planner(request, policy)
         backend = self._in_its_case(backend) if isinstance(backend, str) else backend and [self._in_its_case(name) for name in backend]
         self.names.check_arguments(backend, model)
@@ -343,7 +305,7 @@ class PlanMaker:
         except (UnsupportedOperation, UnsupportedInput):
             if not (planner.policy.bridge and isinstance(request, ContinueVideo)):
                 raise
-        return _bridged_plan(request, planner, backend=backend, model=model)
+        return _bridged_plan(request, planner, backend, model)
 
     def _in_its_case(self, name: str) -> str:
         """Return the name of an instance as it is spelled in the settings."""
@@ -352,11 +314,6 @@ class PlanMaker:
 
 def run_request(instances: Mapping[str, BackendInstance], model: str, inputs: Mapping[str, Any]) -> Transform:
     """Return the request that runs a model by its own inputs: files, the prompt and options, as its spec tells them apart.
-
-    Args:
-        instances: the backends.
-        model: ``backend/model``.
-        inputs: the model's inputs by their own names.
 
     Raises:
         UnknownBackend, UnknownModel: there is no such model.
@@ -384,13 +341,7 @@ def run_spec(instances: Mapping[str, BackendInstance], model: str) -> OperationS
     return found
 
 
-def _bridged_plan(
-    request: ContinueVideo,
-    planner: Planner,
-    *,
-    backend: str | Sequence[str] | None = None,
-    model: str | None = None,
-) -> Plan:
+def _bridged_plan(request: ContinueVideo, planner: Planner, backend: str | Sequence[str] | None, model: str | None) -> Plan:
     """Plan a video that starts from the last frame of the one to be continued.
 
     Raises:

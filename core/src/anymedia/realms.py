@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from .credentials import GivenKeys
 from .errors import RequestError
-from .execution.share import export_received, share_run
+from .execution.resume import export_received, share_run
 from .plugins.instances import with_keys
 from .policy import Budget, Policy
 

@@ -189,16 +189,8 @@ class MediaFile(MediaView):
 
     def to_json(self) -> dict[str, Any]:
         """Return the file JSON-ready, without unknown values and without its link."""
-        out = {
-            "path": str(self.path),
-            "mime": self.mime,
-            "bytes": self.size,
-            "sha256": self.sha256,
-            "width": self.width,
-            "height": self.height,
-            "seconds": self.seconds,
-            "continuation_id": self.continuation_id,
-        }
+        facts = {name: getattr(self, name) for name in ("sha256", "width", "height", "seconds", "continuation_id")}
+        out = {"path": str(self.path), "mime": self.mime, "bytes": self.size} | facts
         return {k: v for k, v in out.items() if v is not None}
 
     def __str__(self) -> str:

@@ -26,12 +26,11 @@ from .execution.asked import Asked, OutputTo, check_arguments, checked, delivere
 from .execution.engine import Engine, OnProgress, Progress, ProgressEvent, collect_garbage, listening
 from .execution.governor import Slots
 from .execution.listing import read_on_demand
-from .execution.plan_runner import Output, PlanRunner, check_cap
+from .execution.plan_runner import PlanRunner, check_cap
 from .execution.prepare_inputs import InputReader, has_inputs, named_format, resolve, with_own_results
 from .execution.resume import forget_run
-from .execution.run_keys import earlier_records, keyed_request, may_retry, repeated_run, request_digest
 from .execution.run_registry import RunRegistry
-from .execution.run_result import result_of, run_status
+from .execution.runs import earlier_records, keyed_request, may_retry, repeated_run, request_digest, result_of, run_status
 from .files.names import made_up_stem
 from .net.fetcher import Fetcher
 from .operations import Operations, split_options
@@ -256,14 +255,8 @@ class Router(Operations, Realms):
     ) -> tuple[str, PlanRunner | None, asyncio.Task[Result] | None]:
         """Record, reserve and start the calls of a request; or find the run that its key belongs to.
 
-        Args:
-            request: the request, or its plan.
-            asked: what the caller asked for beyond the request.
-            until: when recording ends, on the steady clock.
-            run_until: when the run ends.
-
-        Returns:
-            The id of the run, and its runner and task if it was started here, and not left to workers.
+        ``until``, ``run_until``: when recording ends, and the run, on the steady clock. The runner and the task are None unless the run
+        was started here, and not left to workers.
         """
         if not isinstance(request, Plan):
             request = await self._with_own_results(request, asked.policy)
@@ -452,7 +445,9 @@ class Router(Operations, Realms):
             plan=plan,
             planner=self._plan_maker.planner(plan.request, policy),
             inputs=inputs or self._inputs(policy),
-            output=Output(path=output, overwrite=overwrite, stem=lambda: made_up_stem(plan.subject, self._plan_maker.today())),
+            output=output,
+            overwrite=overwrite,
+            stem=lambda: made_up_stem(plan.subject, self._plan_maker.today()),
         )
 
     async def check(self, plan: Plan, *, output: Path | str | None = None, overwrite: bool = False, policy: Policy | None = None) -> None:

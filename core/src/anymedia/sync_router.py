@@ -23,11 +23,9 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import attrs
 
-from .capabilities import CapabilityMatrix
 from .errors import InvalidRequest
-from .plugins.instances import ModelInfo
 from .policy import Policy
-from .requests import Operation, Request
+from .requests import Request
 from .results import Result
 from .router import Router
 from .settings import Settings, load_settings
@@ -68,14 +66,24 @@ def _iterating(
     def twin(self: SyncRouter, /, *args: _P.args, **options: _P.kwargs) -> Generator[_T, None, None]:
         items = method(self._router, *args, **options)
 
-        async def following() -> list[_T]:
-            return [item async for item in _first(items)]
+        async def following() -> _T | None:
+            return await anext(items, None)
 
         try:
-            while found := self.call(following()):
-                yield found[0]
+            while (item := self.call(following())) is not None:
+                yield item
         finally:
             self.call(items.aclose())
+
+    return twin
+
+
+def _direct(method: Callable[Concatenate[Router, _P], _T]) -> Callable[Concatenate[SyncRouter, _P], _T]:
+    """Return the twin of a method that waits for nothing."""
+
+    @functools.wraps(method)
+    def twin(self: SyncRouter, /, *args: _P.args, **options: _P.kwargs) -> _T:
+        return method(self._router, *args, **options)
 
     return twin
 
@@ -90,13 +98,6 @@ def _viewing(method: Callable[Concatenate[Router, _P], Router]) -> Callable[Conc
         return view
 
     return twin
-
-
-async def _first(items: AsyncGenerator[_T]) -> AsyncGenerator[_T]:
-    try:
-        yield await anext(items)
-    except StopAsyncIteration:
-        return
 
 
 class SyncRouter:
@@ -183,22 +184,13 @@ class SyncRouter:
         """The router's policy."""
         return self._router.policy
 
-    def capabilities(self) -> Mapping[str, CapabilityMatrix]:
-        """See `Router.capabilities`."""
-        return self._router.capabilities()
-
-    def models(self, *, operation: Operation | None = None, usable: bool | None = None) -> list[ModelInfo]:
-        """See `Router.models`."""
-        return self._router.models(operation=operation, usable=usable)
-
-    def name_warnings(self) -> list[str]:
-        """See `Router.name_warnings`."""
-        return self._router.name_warnings()
-
     def ask(self, kind: type[Request], given: dict[str, Any]) -> concurrent.futures.Future[Result]:
         """Start an operation with the arguments of its method."""
         return self.start(self._router._ask(kind, given))
 
+    capabilities = _direct(Router.capabilities)
+    models = _direct(Router.models)
+    name_warnings = _direct(Router.name_warnings)
     generate_image = _blocking(Router.generate_image)
     inpaint = _blocking(Router.inpaint)
     edit_with_references = _blocking(Router.edit_with_references)
@@ -286,12 +278,9 @@ getattr(threading, "_register_atexit", atexit.register)(_close)
 
 
 async def ask(kind: type[Request], given: dict[str, Any], names: Mapping[str, str] | None = None) -> Result:
-    """Let the shared router execute an operation; may be awaited on any event loop.
+    """Let the shared router execute an operation with its fields and options; may be awaited on any event loop.
 
-    Args:
-        kind: the request.
-        given: its fields and the options of the call.
-        names: fields of the request -> the paths of the caller's own, for errors; see `InvalidRequest.renamed`.
+    ``names``: fields of the request -> the paths of the caller's own, for errors; see `InvalidRequest.renamed`.
     """
     with shared_router() as router:
         try:

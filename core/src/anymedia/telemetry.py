@@ -33,11 +33,7 @@ def _instruments(provider: Any) -> tuple[Any, Any]:
 def span(step: str, *, backend: str = "", model: str = "", call: str = "") -> Iterator[None]:
     """Record a step of a call: a span named after the step and the model, and its duration.
 
-    Args:
-        step: ``plan``, ``queue``, ``collect``, or the name of the hook that is called.
-        backend: the backend instance.
-        model: its model.
-        call: the id of the call.
+    ``step``: ``plan``, ``queue``, ``collect``, or the name of the hook that is called; ``call``: the id of the call.
     """
     if not _in_use():
         yield

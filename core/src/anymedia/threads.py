@@ -29,11 +29,7 @@ class EventLoopEnded(Exception):
 
 
 async def on_loop(loop: asyncio.AbstractEventLoop, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
-    """Do work on an event loop, which may be that of another thread.
-
-    Raises:
-        EventLoopEnded: it ended before.
-    """
+    """Do work on an event loop, which may be that of another thread; `EventLoopEnded` if it ends before."""
     import asyncio
 
     if loop is asyncio.get_running_loop():

@@ -25,7 +25,7 @@ import attrs
 from .artifacts import ArtifactError
 from .errors import MediaError
 from .execution.resume import continue_call
-from .execution.run_result import result_of
+from .execution.runs import result_of
 from .results import Result
 from .state.store import CallRecord, LeaseLost, StateError, WorkerRecord
 

@@ -20,11 +20,9 @@ if TYPE_CHECKING:
 
 
 def fingerprint(instance: BackendInstance, key: bytes) -> str:
-    """Return the account of an instance: a hash from which no key can be derived, and the address.
+    """Return the account of an instance: a hash of its keys and public credentials (a project), and the address.
 
-    Args:
-        instance: the instance; its keys and public credentials (a project) are part of the identity.
-        key: of the store, so that the hashes of two stores cannot be compared.
+    No key can be derived from the hash, and with a ``key`` of the store, those of two stores cannot be compared.
     """
     identity = repr((instance.plugin, instance.address, instance.key_digest)).encode()
     return f"{hashlib.blake2b(identity, key=key, digest_size=16).hexdigest()} {instance.address}"
@@ -58,10 +56,7 @@ def keys_to_check(instance: BackendInstance) -> str:
 async def why_unreachable(engine: Engine, record: CallRecord, *, rebind: bool) -> MediaError | None:
     """Return why the provider must not be asked about a call now; None if it may be.
 
-    Args:
-        engine: store and instances.
-        record: the call.
-        rebind: the caller says that the service at the current address is the one that has the job.
+    ``rebind``: the caller says that the service at the current address is the one that has the job.
     """
     instance = engine.instance(record.backend)
     error: MediaError | None = None

@@ -21,7 +21,7 @@ from ..requests import Request
 from ..results import MediaFile, Result, Warning
 from ..state.store import CallRecord, CallState
 from .engine import Engine, OnProgress
-from .run_result import latest
+from .runs import latest
 
 #: How long the link of a result is valid, in seconds.
 _LINK_SECONDS = 3_600.0
@@ -74,11 +74,7 @@ class Asked:
         return self.output if isinstance(self.output, str) else Path(self.output) if isinstance(self.output, PathLike) else None
 
     def check_file(self, request: Request) -> None:
-        """Check, before anything is spent, that the output can take the result.
-
-        Raises:
-            InvalidRequest: it is an open file that does not take bytes, or several results are requested for it.
-        """
+        """Check, before anything is spent, that the output can take the result: an open file must take bytes, and takes one result."""
         if self.output is None or isinstance(self.output, str | PathLike):
             return
         if not hasattr(self.output, "write") or isinstance(self.output, io.TextIOBase):
@@ -105,11 +101,7 @@ class Asked:
 
 
 def check_arguments(request: object, backend: object, model: object) -> None:
-    """Check the types of what a plan is made for.
-
-    Raises:
-        InvalidRequest: with all that are wrong.
-    """
+    """Check the types of what a plan is made for; all that are wrong are refused at once."""
     problems = []
     if not isinstance(request, Request):
         text = f"expected a request such as GenerateImage(prompt='a fox'), or its plan; got {type(request).__name__}"
@@ -124,11 +116,7 @@ def check_arguments(request: object, backend: object, model: object) -> None:
 
 
 def seconds(value: object, name: str) -> float | None:
-    """Return a caller's number of seconds, within what clocks can count; None for none.
-
-    Raises:
-        InvalidRequest: it is not a number.
-    """
+    """Return a caller's number of seconds, within what clocks can count; None for none. What is not a number is refused."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
@@ -143,22 +131,14 @@ def ends_at(deadline: object, steady: Callable[[], float]) -> float | None:
 
 
 def job_name(job_id: object) -> str:
-    """Return the id of a job.
-
-    Raises:
-        InvalidRequest: it is not a text.
-    """
+    """Return the id of a job; what is not a text is refused."""
     if not isinstance(job_id, str):
         raise InvalidRequest([Problem("$.job_id", f"expected the id of a job, such as record.run or result.job_id; got {shown(job_id)}")])
     return job_id
 
 
 def listing(states: object, since: object, limit: object) -> dict[str, Any]:
-    """Return the checked arguments of `Store.calls`.
-
-    Raises:
-        InvalidRequest: a state does not exist, or a value is not a number.
-    """
+    """Return the checked arguments of `Store.calls`; a state that does not exist, or a value that is not a number, is refused."""
     known, wanted = get_args(CallState), (states,) if isinstance(states, str) else states
     if wanted is not None and not isinstance(wanted, Iterable):
         raise InvalidRequest([Problem("$.states", f"expected a list of states, got {shown(wanted)}")])

@@ -30,13 +30,12 @@ from ..policy import Policy
 from ..redaction import clean_text, quiet_loggers
 from ..requests import Mask, StoredFile
 from ..state.sql import Store
-from ..state.store import FINAL_STATES, CallRecord, CallState, Lease, StateBusy, StateNotWritable
+from ..state.store import FINAL_STATES, CallRecord, CallState, StateBusy, StateNotWritable
 from ..threads import shielded
 from .account import fingerprint
 from .governor import AccountSlots, Governor
-from .lease import LeaseRenewer
+from .lease import CallWatcher, LeaseRenewer
 from .poll_schedule import PollBudget
-from .watch import CallWatcher
 
 if TYPE_CHECKING:
     from ..artifacts import ArtifactStore
@@ -73,14 +72,9 @@ class Clients:
         return self._by_process.setdefault(os.getpid(), {})
 
     def get(self, instance: str, digest: str, name: str, factory: Callable[[], Any], *, user: object = None) -> Any:
-        """Return the client of an instance with these keys on the running loop, made on first use.
+        """Return the client of an instance with keys of this digest on the running loop, made on first use.
 
-        Args:
-            instance: the instance.
-            digest: of its keys.
-            name: the plugin's name for the client.
-            factory: makes it.
-            user: the client is kept while this object lives and `release` was not called for it.
+        It is kept while ``user`` lives and `release` was not called for it.
         """
         loop = asyncio.get_running_loop()
         key = (instance, digest, loop, name)
@@ -101,7 +95,7 @@ class Clients:
         for made in self._made.values():
             made.users.discard(user)
         idle = [key for key, made in self._made.items() if not made.users]
-        await _close([self._made.pop(key).client for key in idle])
+        await shielded(_close([self._made.pop(key).client for key in idle]))
 
     @contextlib.contextmanager
     def used(self, instance: str) -> Iterator[None]:
@@ -116,22 +110,16 @@ class Clients:
         """Close the clients of this event loop that no call is using, and their connections."""
         loop = asyncio.get_running_loop()
         idle = [key for key in self._made if key[2] is loop and (also_used or not self._users[key[0]])]
-        await _close([self._made.pop(key).client for key in idle])
+        await shielded(_close([self._made.pop(key).client for key in idle]))
 
     async def aclose(self) -> None:
-        """Close every client, by whichever of aclose and close it has; a failure to close is only logged."""
-        made = list(self._made.values())
-        self._made.clear()
-        await _close([each.client for each in made])
+        """Close every client, even if the caller is cancelled."""
+        await shielded(_close([self._made.pop(key).client for key in list(self._made)]))
         await asyncio.gather(*self._closing)
 
 
 async def _close(clients: Sequence[Any]) -> None:
-    """Close clients that nothing refers to any more: all of them, even if the caller is cancelled."""
-    await shielded(_close_each(clients))
-
-
-async def _close_each(clients: Sequence[Any]) -> None:
+    """Close clients that nothing refers to any more, by whichever of aclose and close they have; a failure to close is only logged."""
     for client in clients:
         close = getattr(client, "aclose", None) or getattr(client, "close", None)
         if close is None:
@@ -151,20 +139,10 @@ _ABOUT_SUBMITTED = frozenset({"check_job", "find_submission", "cancel_job"})
 #: Pauses in seconds between attempts to record what is paid for.
 _WRITE_AGAIN = (0.2, 1.0, 3.0, 10.0)
 
-#: Random text for new ids, read from the system for many ids at once; a forked child reads its own.
-_random: list[str] = []
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_random.clear)
-
 
 def new_id(prefix: str) -> str:
     """Return ``{prefix}_{12 hex}``."""
-    while True:
-        try:
-            return f"{prefix}_{_random.pop()}"
-        except IndexError:
-            fresh = os.urandom(384).hex()
-            _random.extend(fresh[i : i + 12] for i in range(0, len(fresh), 12))
+    return f"{prefix}_{os.urandom(6).hex()}"
 
 
 #: ``state``: the call changed its state. ``progress``: the backend reported progress. ``invalid_progress``: the backend reported a
@@ -328,17 +306,12 @@ class Engine:
 
     @property
     def installation(self) -> str:
-        """The name of this installation among those that share the store.
-
-        Raises:
-            SettingsError: it cannot be read or written.
-        """
-        if self._installation is None:
-            try:
-                self._installation = installation_id(self.settings.state_dir)
-            except OSError as error:
-                text = f"The state directory {str(self.settings.state_dir)!r} cannot be used: {error.strerror or type(error).__name__}."
-                raise SettingsError(text, fix="Make it writable, or set ANYMEDIA_STATE to another directory.") from error
+        """The name of this installation among those that share the store; `SettingsError` if it cannot be read or written."""
+        try:
+            self._installation = self._installation or installation_id(self.settings.state_dir)
+        except OSError as error:
+            text = f"The state directory {str(self.settings.state_dir)!r} cannot be used: {error.strerror or type(error).__name__}."
+            raise SettingsError(text, fix="Make it writable, or set ANYMEDIA_STATE to another directory.") from error
         return self._installation
 
     def client_user(self, backend: str) -> Engine:
@@ -347,15 +320,10 @@ class Engine:
         return self if whole is None or whole.instances.get(backend) is not self.instances[backend] else whole
 
     def instance(self, name: str) -> BackendInstance:
-        """Return a backend instance.
-
-        Raises:
-            UnknownBackend: with the configured ones.
-        """
-        try:
-            return self.instances[name]
-        except KeyError:
-            raise self.registry.unknown(name, self.instances) from None
+        """Return a backend instance; `UnknownBackend` names the configured ones."""
+        if name not in self.instances:
+            raise self.registry.unknown(name, self.instances)
+        return self.instances[name]
 
     def learn(self, record: CallRecord, error: MediaError | None) -> None:
         """Record whether the provider accepted a call's model, so that planning avoids a refused one for a day."""
@@ -454,30 +422,27 @@ class Engine:
             except Exception as error:  # noqa: BLE001 - whatever the caller's own function raises
                 _log.warning("on_progress failed: %s", type(error).__name__)
 
-    async def advance(self, lease: Lease, state: CallState, **changes: Any) -> CallRecord:
-        """Change a call in the journal and report it to the caller."""
-        record = await self.store.advance(lease, state, **changes)
+    async def advance(self, record: CallRecord, state: CallState, **changes: Any) -> CallRecord:
+        """Change a call in the journal under the lease of its record, and report it to the caller."""
+        record = await self.store.advance(record.lease, state, **changes)
         if state not in _IN_PROGRESS:
             self.slots.freed(record)
         self.report(record)
         return record
 
     async def persist_with_retry(self, work: Callable[[], Awaitable[_T]]) -> _T:
-        """Record what is paid for; retry for some seconds while the store is locked or full, even if the caller is cancelled.
+        """Record what is paid for; retry for some seconds while the store is locked or full, even if the caller is cancelled."""
 
-        Raises:
-            StateError: it is still locked or full.
-        """
-        return await shielded(self._persist(work))
+        async def persist() -> _T:
+            for pause in _WRITE_AGAIN:
+                try:
+                    return await work()
+                except (StateBusy, StateNotWritable) as error:
+                    _log.warning("%s Retrying in %g s.", error.message, pause)
+                await self.clock.sleep(pause)
+            return await work()
 
-    async def _persist(self, work: Callable[[], Awaitable[_T]]) -> _T:
-        for pause in _WRITE_AGAIN:
-            try:
-                return await work()
-            except (StateBusy, StateNotWritable) as error:
-                _log.warning("%s Retrying in %g s.", error.message, pause)
-            await self.clock.sleep(pause)
-        return await work()
+        return await shielded(persist())
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
@@ -537,14 +502,9 @@ _EVERY_CALL = 10_000_000
 
 
 async def collect_garbage(engine: Engine, *, within: Store | None = None, dry_run: bool = False) -> Swept:
-    """Remove artifacts by age and total size, as the settings say.
+    """Remove artifacts by age and total size, as the settings say; ``within``: only those of the realm of a view.
 
     Artifacts of a call that has not ended are kept, and pieces that were never saved to a file: only `Router.forget` removes them.
-
-    Args:
-        engine: artifacts, store and settings.
-        within: a view; only artifacts of its realm are removed.
-        dry_run: remove nothing, only report.
     """
 
     async def keep(found: Sequence[Artifact]) -> Collection[Artifact]:
@@ -556,19 +516,13 @@ async def collect_garbage(engine: Engine, *, within: Store | None = None, dry_ru
         own = {record.id for record in await within.calls(limit=_EVERY_CALL)}
         return [*undelivered, *(a for a in found if a.call_id not in own)]
 
-    settings = engine.settings
-    keep_seconds = None if settings.artifacts_keep_days is None else settings.artifacts_keep_days * 86_400
-    return await engine.artifacts.gc(
-        keep_seconds=keep_seconds, max_bytes=settings.artifacts_max_bytes, keep=keep, now=engine.clock.now(), dry_run=dry_run
-    )
+    days, most = engine.settings.artifacts_keep_days, engine.settings.artifacts_max_bytes
+    keep_seconds = None if days is None else days * 86_400
+    return await engine.artifacts.gc(keep_seconds=keep_seconds, max_bytes=most, keep=keep, now=engine.clock.now(), dry_run=dry_run)
 
 
 async def make_room(engine: Engine) -> None:
-    """Clean up when it is due; called before a paid request.
-
-    Raises:
-        RequestError: the artifacts that must be kept fill the limit; nothing was spent.
-    """
+    """Clean up when it is due, before a paid request, which is refused if the artifacts that must be kept fill the limit."""
     engine = engine.whole or engine
     steady = engine.clock.steady()
     if engine.measured_at is not None and steady - engine.measured_at < _SIZE_INTERVAL:

@@ -6,9 +6,8 @@ import asyncio
 import contextlib
 import functools
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import attrs
 
@@ -19,7 +18,7 @@ from ..answers.containers import repair_bytes
 from ..answers.envelopes import documents
 from ..answers.media import extract_media
 from ..artifacts import Artifact, ArtifactNotStored, Kind
-from ..errors import BackendError, BackendTimeout, BadBackendResponse, Fix, MediaError, OutputMismatch, PluginContractError
+from ..errors import BackendTimeout, BadBackendResponse, MediaError, OutputMismatch, PluginContractError
 from ..files.atomic_writer import hidden_prefix
 from ..files.paths import OutputTarget, plan_output
 from ..files.safe_dir import show_path
@@ -28,11 +27,12 @@ from ..plugins.sanitize import clean_error
 from ..requests import Continuation, StoredFile
 from ..results import ContinuationData, MediaFile, Outcome, Piece, Warning, to_warnings
 from ..state.codec import check_storable, outcome_json, plausible_expiry
-from ..state.store import CallRecord, Lease, StateError
+from ..state.store import CallRecord, StateError
 from ..threads import in_thread, shielded
 from .engine import Engine, new_id
 from .prepare_inputs import Protection
-from .save_piece import Saved, export_artifact, name_kept, recognise_file, save_bytes, store_piece
+from .runs import about
+from .save_piece import export_artifact, name_kept, recognise_file, save_bytes, store_piece
 
 #: What comes in place of a file is read up to this many bytes.
 _LONGEST_WRAPPED = 1 << 26
@@ -44,7 +44,7 @@ _DATA = frozenset({"json", "text"})
 _SMALL = 262_144
 
 
-def storable(outcome: Outcome, backend: str) -> Outcome:
+def _storable(outcome: Outcome, backend: str) -> Outcome:
     """Return an outcome without continuation data that cannot be stored, with a warning in its place."""
     lost = [piece for piece in outcome.pieces if piece.continuation is not None and not _is_storable(piece.continuation)]
     if not lost:
@@ -63,33 +63,17 @@ def _is_storable(given: ContinuationData) -> bool:
     return True
 
 
-def output_target(target: Mapping[str, Any]) -> OutputTarget | None:
-    """Return where the files of a call go, as its row says; None if its artifacts are all that is kept."""
-    return None if target["output"] is None else OutputTarget.from_json(target["output"])
+def output_target(record: CallRecord) -> OutputTarget | None:
+    """Return where the files of a call go; None if its artifacts are all that is kept."""
+    return None if record.target["output"] is None else OutputTarget.from_json(record.target["output"])
 
 
 async def finalize(
-    engine: Engine,
-    lease: Lease,
-    record: CallRecord,
-    outcome: Outcome,
-    protection: Protection | None,
-    deadline: float | None,
-    *,
-    target: OutputTarget | None,
-    is_resumed: bool,
+    engine: Engine, record: CallRecord, outcome: Outcome, protection: Protection | None, deadline: float | None, *, is_resumed: bool
 ) -> CallRecord:
-    """Store every piece of an outcome, export the files and complete the record.
+    """Store every piece of an outcome, export the files to the target of the call, or keep the artifacts only, and complete the record.
 
-    Args:
-        engine: store, artifacts, fetcher and clock.
-        lease: the right to change the record.
-        record: the record of the call.
-        outcome: what the hook returned.
-        protection: the source and mask of a masked edit.
-        deadline: on the steady clock; None for no deadline.
-        target: where the files go; None to keep the artifacts only.
-        is_resumed: whether an earlier process may have stored or exported something, which is used again.
+    ``is_resumed``: whether an earlier process may have stored or exported something, which is used again.
 
     Raises:
         MediaError: a piece is not available, is not what it claims, cannot be written, or was not there in time. The work is
@@ -98,10 +82,10 @@ async def finalize(
     here = all(piece.data is not None for piece in outcome.pieces)  # there is nothing to wait for
     left = None if deadline is None or here else max(0.0, deadline - engine.clock.steady())
     try:
-        async with contextlib.nullcontext() if left is None else asyncio.timeout(left):
-            steps = _Finalizer(engine, record, protection, target, is_resumed)
+        async with asyncio.timeout(left):
+            steps = _Finalizer(engine, record, protection, output_target(record), is_resumed)
             with telemetry.span("collect", backend=record.backend, model=record.model, call=record.id):
-                done = await steps.run(lease, outcome)
+                done = await steps.run(outcome)
             telemetry.spent(done.cost_usd, backend=done.backend, model=done.model)
             return done
     except TimeoutError:
@@ -126,7 +110,7 @@ class _Finalizer:
     target: OutputTarget | None
     is_resumed: bool
     stored: dict[tuple[Kind, int], Artifact] = attrs.field(factory=dict, init=False)
-    saved: dict[int, Saved] = attrs.field(factory=dict, init=False)
+    saved: dict[int, _Finished] = attrs.field(factory=dict, init=False)
 
     @property
     def kind(self) -> Kind:
@@ -138,15 +122,16 @@ class _Finalizer:
         """Whether the finished piece is not the provider's bytes."""
         return self.kind == "raw"
 
-    async def run(self, lease: Lease, outcome: Outcome) -> CallRecord:
+    async def run(self, outcome: Outcome) -> CallRecord:
         """Store, record, export, and record the result."""
         media = self.record.target["media"]
         if not outcome.pieces and (outcome.data is None or media not in _DATA):
             raise BadBackendResponse(f"'{self.record.backend}/{self.record.model}' answered without any {media}")
-        outcome = storable(await _received(outcome), self.record.backend)
+        is_small = sum(len(piece.data or b"") for piece in outcome.pieces) <= _SMALL
+        outcome = _storable(_repaired(outcome) if is_small else await in_thread(lambda: _repaired(outcome)), self.record.backend)
         if self.is_resumed:
             self.stored = {(a.kind, a.index): a for a in await self.engine.artifacts.find(self.record.id)}
-        self.record = await shielded(self._record_bytes(lease, outcome))
+        self.record = await shielded(self._record_bytes(outcome))
         files, given, outside = [], [], []
         lost: list[MediaError] = []
         warnings = list(to_warnings(outcome.warnings))
@@ -159,13 +144,14 @@ class _Finalizer:
                 if len(lost) == len(outcome.pieces) or (self.record.job is not None and not self.is_resumed):
                     raise  # nothing is left, or the provider may give a new link
                 continue
-            file, continuation = _continuable(self.record, piece, finished.saved.file, finished.artifact)
+            file, continuation = _continuable(self.record, piece, finished.file, finished.artifact)
             files.append(file)
             if continuation is not None:
                 given.append(continuation)
             warnings += finished.warnings
-            if file.mime == "image/jpeg" and any(w.code == "container_corrected" for w in warnings):
-                warnings += await self._missing_rows(finished.artifact)
+            if file.mime == "image/jpeg" and any(w.code == "container_corrected" for w in warnings):  # decoders show missing rows in grey
+                salvaged = await self._salvaged(finished.artifact)
+                warnings += () if salvaged is None or not salvaged.missing_rows else salvaged.warnings
             if finished.difference is not None:
                 outside.append(finished.difference)
         warnings += [Warning("item_unreadable", f"one of {len(outcome.pieces)} {media}s is missing: {error.message}") for error in lost]
@@ -184,7 +170,7 @@ class _Finalizer:
             "outside_mask_difference": max(outside) if outside else None,
         }
         record = await self.engine.persist_with_retry(
-            lambda: self.engine.advance(lease, "done", result=result, cost_usd=outcome.cost_usd, continuations=given)
+            lambda: self.engine.advance(self.record, "done", result=result, cost_usd=outcome.cost_usd, continuations=given)
         )
         if self.is_processed:
             await self.engine.artifacts.release(record.id, ["raw"])
@@ -192,7 +178,7 @@ class _Finalizer:
             await in_thread(lambda: delete_temporaries(record))
         return record
 
-    async def _record_bytes(self, lease: Lease, outcome: Outcome) -> CallRecord:
+    async def _record_bytes(self, outcome: Outcome) -> CallRecord:
         """Store the bytes that came with the answer, which exist only once, then record the outcome."""
         for index, piece in enumerate(outcome.pieces):
             if piece.data is not None:
@@ -200,7 +186,8 @@ class _Finalizer:
         keys = {index: artifact.key for (kind, index), artifact in self.stored.items() if kind == self.kind}
         shown, secret = outcome_json(outcome, keys, self.record.read_at)
         try:
-            return await self.engine.persist_with_retry(lambda: self.engine.advance(lease, "collecting", outcome=shown, secret=secret))
+            record = functools.partial(self.engine.advance, self.record, "collecting", outcome=shown, secret=secret)
+            return await self.engine.persist_with_retry(record)
         except StateError as error:
             if self.saved:
                 paths = ", ".join(show_path(saved.file.path) for saved in self.saved.values())
@@ -223,7 +210,7 @@ class _Finalizer:
             save = functools.partial(save_bytes, piece, target, call_id=self.record.id, expect=expect, index=place, of=total)
             saved = await in_thread(save)
             warnings.append(Warning("not_stored", "the disk of the artifact store is full or failing: only the output file has the result"))
-            self.saved[index] = attrs.evolve(saved, warnings=(*saved.warnings, *warnings))
+            self.saved[index] = _Finished(saved.file, None, (*saved.warnings, *warnings))
 
     async def _store(self, piece: Piece, kind: Kind, index: int) -> tuple[Artifact, tuple[Warning, ...]]:
         engine = self.engine
@@ -240,8 +227,8 @@ class _Finalizer:
             )
 
     async def _finish_piece(self, piece: Piece, index: int, of: int) -> _Finished:
-        if (saved := self.saved.get(index)) is not None:
-            return _Finished(saved=saved, artifact=None, warnings=saved.warnings)
+        if index in self.saved:
+            return self.saved[index]
         artifact = await self._usable("piece", index, piece)
         is_finished = artifact is not None
         warnings: tuple[Warning, ...] = ()
@@ -255,9 +242,8 @@ class _Finalizer:
             except BadBackendResponse:
                 if (other := await self._wrapped(artifact) or await self._salvaged(artifact)) is None:
                     raise
-                found, remarks = other
-                artifact, repaired = await self._store(found, self.kind, index)
-                return await self._deliver(found, artifact, index, of, (*warnings, *remarks, *repaired), is_finished=False)
+                artifact, repaired = await self._store(other.piece, self.kind, index)
+                return await self._deliver(other.piece, artifact, index, of, (*warnings, *other.warnings, *repaired), is_finished=False)
         except (BadBackendResponse, OutputMismatch) as error:
             if piece.url is None and self.record.job is None:  # there is no other copy that could be fetched
                 await name_kept(error, artifact, self.engine.artifacts, self.record.run)
@@ -281,30 +267,36 @@ class _Finalizer:
         warnings += [*saved.warnings, *differences(self.record.request, saved.file, converted_to=self.record.target["transcode_to"])]
         if self.record.request.get("background") == "transparent" and media == "image":
             warnings += await in_thread(lambda: _lost_transparency(saved.file.path))
-        return _Finished(saved=saved, artifact=artifact, warnings=tuple(warnings), difference=difference)
+        return _Finished(saved.file, artifact, tuple(warnings), difference)
 
-    async def _wrapped(self, artifact: Artifact) -> tuple[Piece, tuple[Warning, ...]] | None:
+    async def _wrapped(self, artifact: Artifact) -> _Salvaged | None:
         """Return the file that lies in what came in its place, or is linked from there: a JSON object, or a text."""
         if artifact.size > _LONGEST_WRAPPED:
             return None
         data = await self.engine.artifacts.read(artifact)
         answer = next(iter(documents(data)), data.decode("utf-8", "replace"))
         found = extract_media(answer, ["url", f"{self.record.target['media']}_url"]).items
-        return (found[0].to_piece(), ()) if found else None
+        return _Salvaged(found[0].to_piece()) if found else None
 
-    async def _salvaged(self, artifact: Artifact) -> tuple[Piece, tuple[Warning, ...]] | None:
-        """Return what can be decoded of a damaged picture."""
-        if self.record.target["media"] != "image" or artifact.size > _LONGEST_WRAPPED:
+    async def _salvaged(self, artifact: Artifact | None) -> _Salvaged | None:
+        """Return what can be decoded of a damaged picture; None if nothing can."""
+        from ..convert.images import PILLOW_FORMATS
+        from ..convert.sandbox import run_on_bytes
+
+        if artifact is None or self.record.target["media"] != "image" or artifact.size > _LONGEST_WRAPPED:
             return None
-        found = await _salvage(await self.engine.artifacts.read(artifact))
-        return None if found is None else (found[0], (found[1],))
-
-    async def _missing_rows(self, artifact: Artifact | None) -> tuple[Warning, ...]:
-        """Say what a JPEG lacks whose end was added: decoders show the rest in grey."""
-        if artifact is None or artifact.size > _LONGEST_WRAPPED:
-            return ()
-        found = await _salvage(await self.engine.artifacts.read(artifact))
-        return () if found is None or not found[2] else (found[1],)
+        data = await self.engine.artifacts.read(artifact)
+        if (name := format_of_head(data[:HEAD])) not in PILLOW_FORMATS:
+            return None
+        try:
+            report, made = await run_on_bytes("salvage", {"format": name}, data, seconds=_SALVAGE_SECONDS)
+        except MediaError:
+            return None
+        missing = report["missing"]
+        lost = {0: "its pixels may be wrong", None: "its lower part is missing"}
+        what = lost.get(missing) or f"{missing} of its {report['height']} rows are missing"
+        text = f"the {str(name).upper()} file is damaged; what can be decoded of it was delivered: {what}"
+        return _Salvaged(Piece(data=made, mime=mime_of(report["format"])), (Warning("picture_incomplete", text),), missing)
 
     async def _usable(self, kind: Kind, index: int, piece: Piece) -> Artifact | None:
         """Return a stored piece; None if there is none, or if it is not media and can be fetched from the provider again."""
@@ -319,36 +311,19 @@ class _Finalizer:
         return artifact
 
 
-async def _salvage(data: bytes) -> tuple[Piece, Warning, int | None] | None:
-    """Return what can be decoded of a damaged picture, with a warning and how many rows are missing; None if nothing can."""
-    from ..convert.images import PILLOW_FORMATS
-    from ..convert.sandbox import run_on_bytes
-
-    if (name := format_of_head(data[:HEAD])) not in PILLOW_FORMATS:
-        return None
-    try:
-        report, made = await run_on_bytes("salvage", {"format": name}, data, seconds=_SALVAGE_SECONDS)
-    except MediaError:
-        return None
-    missing = report["missing"]
-    lost = {0: "its pixels may be wrong", None: "its lower part is missing"}
-    what = lost.get(missing) or f"{missing} of its {report['height']} rows are missing"
-    text = f"the {str(name).upper()} file is damaged; what can be decoded of it was delivered: {what}"
-    return Piece(data=made, mime=mime_of(report["format"])), Warning("picture_incomplete", text), missing
+@attrs.frozen
+class _Salvaged:
+    piece: Piece
+    warnings: tuple[Warning, ...] = ()
+    missing_rows: int | None = None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen
 class _Finished:
-    saved: Saved
+    file: MediaFile
     artifact: Artifact | None
     warnings: tuple[Warning, ...]
     difference: float | None = None
-
-
-async def _received(outcome: Outcome) -> Outcome:
-    """Return an outcome with its bytes repaired."""
-    repair = functools.partial(_repaired, outcome)
-    return repair() if sum(len(piece.data or b"") for piece in outcome.pieces) <= _SMALL else await in_thread(repair)
 
 
 def _repaired(outcome: Outcome) -> Outcome:
@@ -370,7 +345,7 @@ def provider_kind(record: CallRecord) -> Kind:
 
 def delete_temporaries(record: CallRecord) -> None:
     """Remove the temporary files that a killed process left in the output directory of a call."""
-    if (target := output_target(record.target)) is None:
+    if (target := output_target(record)) is None:
         return
     with contextlib.suppress(OSError):
         for path in target.folder.glob(f"{hidden_prefix(record.id)}*"):
@@ -424,8 +399,7 @@ async def _post_process(
 def _protected(protection: Protection, data: bytes) -> tuple[bytes, str | None, float | None, Sequence[Warning]]:
     """Compare a result outside the mask; with ``exact`` copy the protected pixels back from the source.
 
-    Returns:
-        The bytes to keep; their type if they are others; the difference as the provider returned it (0 to 255); remarks.
+    Return the bytes to keep; their type if they are others; the difference as the provider returned it (0 to 255); remarks.
     """
     from .. import masks
     from ..convert.images import open_picture
@@ -469,17 +443,8 @@ def _continuable(record: CallRecord, piece: Piece, file: MediaFile, artifact: Ar
 def _uncollected(error: MediaError, record: CallRecord) -> MediaError:
     """Complete an error of collecting: the work is done and paid, and the job can be resumed."""
     clean_error(error)  # a plugin's own byte stream may have failed
-    error.job_id = error.job_id or record.id
     error.charged = "yes"
-    if isinstance(error, BackendError):
-        error.backend, error.model = record.backend, record.model
-    if not error.kept:  # else the next attempt would fail in the same way
-        error.fix = error.fix or "The result is ready at the provider."
-        error.action = Fix("resume", record.run)
-    return error
-
-
-def suffix_of(media: str, format_name: str | None) -> str:
-    """Return the file suffix for a format, or the usual one of a medium."""
-    name = format_name or {"image": "png", "video": "mp4", "audio": "wav", "text": "txt"}.get(media, media)
-    return ".jpg" if name == "jpeg" else f".{name}"
+    if error.kept:  # the next attempt would fail in the same way
+        return about(error, record)
+    error.fix = error.fix or "The result is ready at the provider."
+    return about(error, record, "resume")

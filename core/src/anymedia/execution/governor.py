@@ -75,8 +75,6 @@ class Need:
 
     Attributes:
         key: what calls with results of similar size have in common: backend and model.
-        media: the medium.
-        count: number of results.
         sent: bytes of its inputs.
         folders: directories that will receive a copy of the results.
     """
@@ -247,11 +245,7 @@ class Governor:
         self._waiting_since: float | None = None
 
     async def reserve(self, need: Need) -> Reservation:
-        """Wait in line until there is room for a call.
-
-        Raises:
-            OutOfResources: there is none, and no call is left that could release any.
-        """
+        """Wait in line until there is room for a call; `OutOfResources` if no call is left that could release any."""
         made: list[Reservation] = []
 
         def take() -> bool:

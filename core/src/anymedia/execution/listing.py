@@ -25,11 +25,7 @@ _ID = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,199}")
 
 
 async def listed_models(registry: Registry, settings: Settings, instance: BackendInstance, model: str = "") -> Sequence[ListedModel]:
-    """Call the hook ``list_models`` of an instance; ``model``: the only one that is wanted, where the plugin reads one on demand.
-
-    Raises:
-        BackendError: the service did not answer.
-    """
+    """Call the hook ``list_models`` of an instance; ``model``: the only one that is wanted, where the plugin reads one on demand."""
     from ..net.fetcher import Fetcher
     from .engine import Clients
 
@@ -63,14 +59,7 @@ async def read_on_demand(
 ) -> None:
     """Add a model to its instance if a caller names one that the matrix does not have and the plugin can describe. Nothing is spent.
 
-    It is kept in the instance's cache, so that each model is read once.
-
-    Args:
-        registry: the plugins.
-        settings: those of the instances.
-        instances: the backends; the entry of the model's backend is replaced.
-        backend: the backend that was named, if any.
-        model: the model that was named, ``backend/model`` or of the only backend; None for any.
+    It is kept in the instance's cache, so that each model is read once. Its entry in ``instances`` is replaced.
 
     Raises:
         UnknownModel: the provider does not list it.

@@ -20,17 +20,14 @@ from ..planning import Candidate, Plan, PlannedCall, Planner, is_over_cap
 from ..policy import Policy
 from ..results import Result, to_warnings
 from ..state.codec import request_json
-from ..state.store import CallRecord, Lease, LeaseLost, NewCall, RunKeyTaken, StateError
+from ..state.store import CallRecord, LeaseLost, NewCall, RunKeyTaken, StateError
 from ..threads import in_thread, shielded
 from .engine import Engine, make_room, new_id
-from .execute_call import QueuedCall, execute_call
-from .finalize import suffix_of
+from .execute_call import QueuedCall, execute_call, may_send_again
 from .lease import LEASE_SECONDS, LeaseKeeper
 from .prepare_inputs import InputReader, Loaded, Protection, StoredInputs, load_inputs, read_protection, store_inputs
 from .resume import resume_call
-from .run_keys import KeyedRequest
-from .run_result import most_serious, result_of
-from .submit import may_send_again
+from .runs import KeyedRequest, most_serious, result_of
 
 #: Maximum number of calls of one plan that run concurrently.
 _CONCURRENCY = 4
@@ -40,43 +37,15 @@ _LEAST_OPENING = 1.0
 _log = logging.getLogger("anymedia")
 
 
-@attrs.frozen(kw_only=True)
-class Output:
-    """Where the files go.
-
-    Attributes:
-        path: a file, a directory, or None to keep the artifacts only.
-        overwrite: whether existing files may be replaced.
-        stem: generates a name.
-    """
-
-    path: Path | str | None = None
-    overwrite: bool = False
-    stem: Callable[[], str] = lambda: "media"
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class _Opened:
-    lease: Lease
-    record: CallRecord
-    plan: Plan
-    call: PlannedCall
-    loaded: Loaded = attrs.field(repr=False)
-
-
 @attrs.define(kw_only=True, eq=False)
 class PlanRunner:
     """Executes one plan. `open` reserves, `run` spends.
 
     Attributes:
-        engine: what every step needs.
-        plan: the plan.
         planner: plans the request for a fallback candidate; its policy applies.
-        inputs: reads the inputs.
-        output: where the files go.
+        output: a file, a directory, or None to keep the artifacts only.
+        stem: makes a name up for the files.
         deadline: on the steady clock; None for no deadline.
-        run_id: the id of the run.
-        keyed: the request's run key, if it has one.
         priority: of the calls, if they are for workers: `open` then leaves them to them; None if this process carries them out.
         attempt: how many records earlier attempts of this run have.
     """
@@ -85,14 +54,15 @@ class PlanRunner:
     plan: Plan
     planner: Planner
     inputs: InputReader
-    output: Output
+    output: Path | str | None
+    overwrite: bool
+    stem: Callable[[], str]
     deadline: float | None = None
     run_id: str = attrs.field(factory=lambda: new_id("job"))
     keyed: KeyedRequest | None = None
     priority: int | None = None
     attempt: int = 0
-    opened: list[_Opened] = attrs.field(factory=list, init=False)
-    loaded: Loaded = attrs.field(factory=dict, init=False, repr=False)
+    opened: list[QueuedCall] = attrs.field(factory=list, init=False)
     protection: Protection | None = attrs.field(default=None, init=False, repr=False)
     submitted: asyncio.Event = attrs.field(factory=asyncio.Event, init=False, repr=False)
     _submitted: set[int] = attrs.field(factory=set, init=False)
@@ -105,10 +75,7 @@ class PlanRunner:
         return self.planner.policy
 
     async def open(self, until: float | None = None) -> list[CallRecord]:
-        """Do everything that can fail without a charge, then record and reserve every call of the plan.
-
-        Args:
-            until: a deadline on the steady clock.
+        """Do everything that can fail without a charge, then record and reserve every call of the plan; ``until``: on the steady clock.
 
         Raises:
             RequestError: an input, the output, the quote or the budget is refused; nothing was spent and nothing remains.
@@ -126,51 +93,43 @@ class PlanRunner:
     async def _open(self) -> list[CallRecord]:
         await in_thread(self.check_output)
         await make_room(self.engine)
-        self.loaded = await load_inputs(self.inputs, self.plan)
+        loaded = await load_inputs(self.inputs, self.plan)
         self.protection = await read_protection(self.inputs, self.plan.request)
         if not self._fallback_candidates():
             self.inputs.clear()
-        said = to_warnings([w for found in self.loaded.values() for w in found.warnings], "input_converted")
-        if said:
+        if said := to_warnings([w for found in loaded.values() for w in found.warnings], "input_converted"):
             self.plan = attrs.evolve(self.plan, warnings=(*self.plan.warnings, *said))
         first = 0
         try:
             for index, call in enumerate(self.plan.calls):
-                self.opened.append(await self._open_call(self.plan, call, index, first, loaded=self.loaded))
+                self.opened.append(await self._open_call(self.plan, call, index, first, loaded))
                 first += getattr(call.request, "n", 1)
         except (MediaError, asyncio.CancelledError):
             await shielded(self.give_up())
             raise
         if self.priority is not None and len(self.opened) > 1:  # each was kept until all were recorded
             for opened in self.opened:
-                await self.engine.store.release(opened.lease)
+                await self.engine.store.release(opened.record.lease)
             await self.engine.store.notify("queued")
         return [opened.record for opened in self.opened]
 
     def check_output(self) -> None:
-        """Check that the output files can be written; nothing remains of the test.
-
-        Raises:
-            InvalidRequest: they cannot.
-        """
+        """Check that the output files can be written; nothing remains of the test."""
         suffix = _suffix(self.plan)
         if (place := self._place(suffix)) is not None:
             self.places[suffix] = place.check(of=self._total())
 
     async def run(self) -> Result:
-        """Submit, poll and finalize every call; a failure does not stop the others.
-
-        Raises:
-            MediaError: no call returned anything.
-        """
+        """Submit, poll and finalize every call; a failure does not stop the others, and is raised if no call returned anything."""
         if len(self.opened) == 1:
-            return await self._only_call(self.opened[0])
+            first = self.opened[0]
+            done = await self._call(first)
+            # Without an earlier attempt, the record is the whole run.
+            return result_of([done] if done.id == first.record.id else await self.engine.store.run(self.run_id))
         ended = await asyncio.gather(*map(self._call, self.opened), return_exceptions=True)
-        failures = []
+        failures = [failure for failure in ended if isinstance(failure, MediaError)]
         for failure in ended:
-            if isinstance(failure, MediaError):
-                failures.append(failure)
-            elif isinstance(failure, BaseException):
+            if isinstance(failure, BaseException) and not isinstance(failure, MediaError):
                 raise failure
         if len(failures) == len(ended):
             raise most_serious(failures)
@@ -182,23 +141,18 @@ class PlanRunner:
         try:
             for record in await store.run(self.run_id):
                 if record.state == "queued" and (claimed := await store.claim(record.id, owner=owner, lease_seconds=LEASE_SECONDS)):
-                    await self.engine.advance(claimed.lease, "cancelled")
+                    await self.engine.advance(claimed, "cancelled")
         except (StateError, LeaseLost) as error:
             level = logging.WARNING if self.opened else logging.DEBUG  # without any, nothing was recorded
             _log.log(level, "closing the calls of %s failed: %s", self.run_id, type(error).__name__)
 
-    async def _only_call(self, opened: _Opened) -> Result:
-        done = await self._call(opened)
-        # Without an earlier attempt, the record is the whole run.
-        return result_of([done] if done.id == opened.record.id else await self.engine.store.run(self.run_id))
-
-    async def _call(self, opened: _Opened) -> CallRecord:
+    async def _call(self, opened: QueuedCall) -> CallRecord:
         try:
             return await self._with_fallbacks(opened)
         finally:
             self._note_submitted(opened.record)
 
-    async def _with_fallbacks(self, opened: _Opened) -> CallRecord:
+    async def _with_fallbacks(self, opened: QueuedCall) -> CallRecord:
         fallbacks = self._fallback_candidates()
         while True:
             try:
@@ -214,12 +168,12 @@ class PlanRunner:
                     raise
                 opened = found
 
-    async def _fall_back(self, opened: _Opened, fallbacks: list[Candidate], error: BackendError) -> _Opened | None:
+    async def _fall_back(self, opened: QueuedCall, fallbacks: list[Candidate], error: BackendError) -> QueuedCall | None:
         """Open the call again with the next suitable fallback candidate, which is removed from the list.
 
         An unsuitable one (too expensive, not approved, several calls needed) is skipped; the error of the call says why.
         """
-        record, n = opened.record, getattr(opened.call.request, "n", 1)
+        record, n = opened.record, getattr(opened.request, "n", 1)
         while fallbacks:
             following = fallbacks.pop(0)
             if following.backend == record.backend:
@@ -233,7 +187,7 @@ class PlanRunner:
                 await approve(plan, self.policy, already_reserved)
                 loaded = await load_inputs(self.inputs, plan)
                 first, suffix = int(record.target["first"]), f"-f{len(fallbacks)}"
-                again = await self._open_call(plan, plan.calls[0], record.index, first, loaded=loaded, suffix=suffix)
+                again = await self._open_call(plan, plan.calls[0], record.index, first, loaded, suffix)
             except RequestError as refused:
                 error.fix = " ".join(filter(None, (error.fix, f"Fallback to '{following}' was not possible: {refused.message}.")))
                 continue
@@ -241,19 +195,10 @@ class PlanRunner:
             return again
         return None
 
-    async def _carry_out(self, opened: _Opened) -> CallRecord:
-        call = QueuedCall(
-            record=opened.record,
-            request=opened.call.request,
-            spec=opened.plan.model_spec,
-            loaded=opened.loaded,
-            protection=self.protection,
-            target=self._place(_suffix(opened.plan)),
-        )
-        async with LeaseKeeper(self.engine.leases, opened.lease) as held, self._gate:
-            return await execute_call(
-                self.engine, call, held, self.policy, self.deadline, functools.partial(self._note_submitted, opened.record)
-            )
+    async def _carry_out(self, opened: QueuedCall) -> CallRecord:
+        async with LeaseKeeper(self.engine.leases, opened.record.lease) as held, self._gate:
+            submitted = functools.partial(self._note_submitted, opened.record)
+            return await execute_call(self.engine, opened, held, self.policy, self.deadline, submitted)
 
     def _note_submitted(self, record: CallRecord) -> None:
         """Note that a call was submitted, or failed for good; set `submitted` once that holds for all."""
@@ -271,7 +216,7 @@ class PlanRunner:
     def _total(self) -> int:
         return sum(getattr(call.request, "n", 1) for call in self.plan.calls)
 
-    async def _open_call(self, plan: Plan, call: PlannedCall, index: int, first: int, *, loaded: Loaded, suffix: str = "") -> _Opened:
+    async def _open_call(self, plan: Plan, call: PlannedCall, index: int, first: int, loaded: Loaded, suffix: str = "") -> QueuedCall:
         single = len(self.plan.calls) == 1
         call_id = (self.run_id if single else f"{self.run_id}-{index}") + (f"-r{self.attempt}" if self.attempt else "") + suffix
         # A single call is recorded, reserved and queued for the workers in one transaction.
@@ -286,7 +231,7 @@ class PlanRunner:
             operation=plan.operation,
             request=request_json(call.request),
             plan=_plan_json(plan),
-            target=self._target(plan, first, self._total(), stored),
+            target=self._target(plan, first, stored),
             idempotency_key=new_id("key"),
             session=self.engine.session,
             quote_usd=call.quote.usd,
@@ -302,26 +247,20 @@ class PlanRunner:
             if not isinstance(error, RunKeyTaken) or not self.attempt:  # else the id is that of another process's attempt
                 await self.engine.artifacts.release(call_id)
             raise
-        lease = Lease(call_id=record.id, owner=owner or "", fence=record.fence, until=record.lease_until)
-        return _Opened(lease=lease, record=record, plan=plan, call=call, loaded=loaded)
+        return QueuedCall(record=record, request=call.request, spec=plan.model_spec, loaded=loaded, protection=self.protection)
 
     def _place(self, suffix: str) -> OutputTarget | None:
         """Return where the files go, decided once for all calls of a run; None to keep the artifacts only."""
-        if self.output.path is None:
+        if self.output is None:
             return None
         if suffix not in self.places:
             self.places[suffix] = plan_output(
-                self.output.path,
-                roots=self.policy.output_roots,
-                overwrite=self.output.overwrite,
-                default_stem=self.output.stem,
-                suffix=suffix,
+                self.output, roots=self.policy.output_roots, overwrite=self.overwrite, default_stem=self.stem, suffix=suffix
             )
         return self.places[suffix]
 
-    def _target(self, plan: Plan, first: int, total: int, stored: StoredInputs) -> dict[str, Any]:
-        media = plan.media
-        suffix = _suffix(plan)
+    def _target(self, plan: Plan, first: int, stored: StoredInputs) -> dict[str, Any]:
+        media, suffix = plan.media, _suffix(plan)
         place = None if (where := self._place(suffix)) is None else where.to_json()
         # A worker writes artifacts only; the output belongs to this machine.
         places = {"output": place} if self.priority is None else {"output": None, "export": place, "machine": self.engine.installation}
@@ -332,7 +271,7 @@ class PlanRunner:
             "suffix": suffix,
             "transcode_to": plan.transcode_to,
             "first": first,
-            "of": total,
+            "of": self._total(),
             "prefix": prefix,
             "earlier_files": [attrs.asdict(file) for file in stored.files],
             "inputs": list(stored.keys),
@@ -372,16 +311,7 @@ def _no_one_to_ask(plan: Plan, limit: float) -> NotApproved:
 
 
 def check_cap(plan: Plan, policy: Policy, already_reserved: float = 0.0) -> None:
-    """Compare a plan's quote with the cap for a request.
-
-    Args:
-        plan: the plan.
-        policy: contains the cap.
-        already_reserved: US dollars that other calls of the request have reserved.
-
-    Raises:
-        BudgetExceeded: it may cost more, or its price is unknown.
-    """
+    """Refuse a plan that may cost more than the cap for a request, beside the US dollars that its other calls have reserved."""
     if is_over_cap(plan.quote, policy, already_reserved):
         cap = in_dollars(policy.budget.per_request or 0.0)
         text = f"{plan.operation} by '{plan.chosen}' may cost {plan.quote}; the cap for a request is {cap} USD"
@@ -389,7 +319,9 @@ def check_cap(plan: Plan, policy: Policy, already_reserved: float = 0.0) -> None
 
 
 def _suffix(plan: Plan) -> str:
-    return suffix_of(plan.media, plan.transcode_to or plan.calls[0].request.output_format)
+    usual = {"image": "png", "video": "mp4", "audio": "wav", "text": "txt"}.get(plan.media, plan.media)
+    name = plan.transcode_to or plan.calls[0].request.output_format or usual
+    return ".jpg" if name == "jpeg" else f".{name}"
 
 
 def _plan_json(plan: Plan) -> dict[str, Any]:

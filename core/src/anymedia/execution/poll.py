@@ -19,10 +19,11 @@ from ..plugins.sanitize import PluginRaised
 from ..redaction import clean_text
 from ..results import Failed, Job, JobState, Outcome, Succeeded
 from ..state.codec import cost_of, error_json, job_from_json
-from ..state.store import CallRecord, CallState, Lease, StateError
+from ..state.store import CallRecord, CallState, StateError
 from .account import is_same_account, keys_to_check
 from .engine import Engine
 from .poll_schedule import Schedule, bounded_hint, duration_key
+from .runs import about
 
 #: Minimum pauses in seconds after each status check in a row that did not find the job; after one more check, the job is lost.
 WAITS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
@@ -121,7 +122,7 @@ def _length(record: CallRecord) -> float | None:
     return float(seconds) if isinstance(seconds, int | float) else None
 
 
-async def poll_job(engine: Engine, lease: Lease, record: CallRecord, row: ModelSpec | None, deadline: float | None) -> Outcome:
+async def poll_job(engine: Engine, record: CallRecord, row: ModelSpec | None, deadline: float | None) -> Outcome:
     """Check the state of a job on an efficient schedule until it has ended.
 
     Raises:
@@ -137,7 +138,7 @@ async def poll_job(engine: Engine, lease: Lease, record: CallRecord, row: ModelS
     key = duration_key(record.backend, record.model, _length(record))
     schedule = Schedule(await engine.store.durations(key), None if operation is None else operation.typical_seconds)
     until = engine.clock.steady() + PATIENCE if deadline is None else deadline
-    polling = _Polling(engine, lease, record, row, job, until, await engine.account(record.backend), bounded_hint(job.poll_after))
+    polling = _Polling(engine, record, row, job, until, await engine.account(record.backend), bounded_hint(job.poll_after))
     # A job that was not polled for a while is checked at once, and does not show how long such a job takes.
     observed_from_start = abs(record.read_at - record.updated_at) < _FRESH
     # Its age is measured on the monotonic counter from here on, since the wall clock may be set.
@@ -159,7 +160,6 @@ class _Polling:
     """A job that is polled until a time: its record, and what the status checks have shown."""
 
     engine: Engine
-    lease: Lease
     record: CallRecord
     row: ModelSpec | None
     job: Job
@@ -215,7 +215,7 @@ class _Polling:
         if isinstance(state, Failed):
             if not self._is_own:
                 raise _refused_error(engine, self.record, FailureStreak(1, 1, why_of(state.error)), state.error, is_own=False)
-            raise await _ended(engine, self.lease, self.record, "failed", state.error)
+            raise await _ended(engine, self.record, "failed", state.error)
         if self.record.account != self.account:  # the key sees the job: it is of the account
             await self._advance(self.record.state, account=self.account)
         if isinstance(state, Succeeded):
@@ -227,7 +227,7 @@ class _Polling:
         return None
 
     async def _advance(self, state: CallState, **changes: Any) -> None:
-        self.record = await self.engine.persist_with_retry(functools.partial(self.engine.advance, self.lease, state, **changes))
+        self.record = await self.engine.persist_with_retry(functools.partial(self.engine.advance, self.record, state, **changes))
 
     async def _missing(self, error: JobNotFound) -> None:
         """Count and report a check that did not find the job."""
@@ -236,14 +236,15 @@ class _Polling:
         self.hint = self.not_found.count(error)
         if self.not_found.for_good:
             lost = job_not_found_error(self.record, self.job, self.not_found, error)
-            raise await _ended(self.engine, self.lease, self.record, "lost", lost) from None
+            raise await _ended(self.engine, self.record, "lost", lost) from None
         self.engine.report(self.record, "job_not_found", note=f"{self.not_found}; checking again")
 
     def _failed(self, error: Exception) -> None:
         """Count and report a failed check."""
         if isinstance(error, PluginError) and not isinstance(error, PluginRaised):  # it would break the contract again
-            _leave(self.record, error)
-            raise error
+            error.charged = "unknown"  # the job continues, and can be resumed once the plugin is repaired
+            error.fix = f"{error.fix or 'Report it to the author of the plugin'}. The job continues at the provider."
+            raise about(error, self.record, "resume")
         why = error.code if isinstance(error, MediaError) else type(error).__name__
         _log.debug("a status check of %s failed: %s", self.record.id, why)
         self.hint = self.failures.failed(error)
@@ -257,11 +258,7 @@ def still_running_error(
 ) -> BackendTimeout:
     """Return the error for a job that continues at the provider, or is queued here, and can be resumed.
 
-    Args:
-        record: the call.
-        why: why polling ended.
-        trouble: the last status checks, if they did not see the job running.
-        said: the provider's own last word on the state.
+    ``trouble``: the last status checks, if they did not see the job running; ``said``: the provider's own last word on the state.
     """
     is_queued = record.state == "queued"
     seen, more = ("is still", "") if trouble is None else ("may still be", f", and {trouble}")
@@ -269,17 +266,9 @@ def still_running_error(
     text = f"'{record.backend}/{record.model}' {seen} processing {record.id}; {why}{more}."
     if is_queued:
         text = f"{record.id} is still queued, and nothing was sent to '{record.backend}/{record.model}'; {why}."
-    error = BackendTimeout(text, fix="" if is_queued else "The job continues at the provider.", job_id=record.id)
-    error.action = Fix("resume", record.run)
-    error.backend, error.model, error.charged = record.backend, record.model, "no" if is_queued else "unknown"
-    return error
-
-
-def _leave(record: CallRecord, error: PluginError) -> None:
-    """Complete an error that does not concern the job, which continues and can be resumed once the plugin is repaired."""
-    error.job_id, error.charged = record.id, "unknown"
-    error.fix = f"{error.fix or 'Report it to the author of the plugin'}. The job continues at the provider."
-    error.action = Fix("resume", record.run)
+    error = BackendTimeout(text, fix="" if is_queued else "The job continues at the provider.")
+    error.charged = "no" if is_queued else "unknown"
+    return about(error, record, "resume")
 
 
 def _refused_error(engine: Engine, record: CallRecord, failures: FailureStreak, error: Exception, *, is_own: bool) -> BackendError:
@@ -288,18 +277,15 @@ def _refused_error(engine: Engine, record: CallRecord, failures: FailureStreak, 
     text += "" if is_own else "; it was submitted with another key than the one that is set now"
     fix = f"{keys_to_check(engine.instance(record.backend))} The job continues at the provider.".lstrip()
     is_key = isinstance(error, AuthenticationFailed) or not is_own
-    refused = (AuthenticationFailed if is_key else BackendTimeout)(text, fix=fix, job_id=record.id)
-    refused.action, refused.charged = Fix("resume", record.run), "unknown"
-    refused.backend, refused.model = record.backend, record.model
-    refused.provider_message = getattr(error, "provider_message", "")
-    return refused
+    refused = (AuthenticationFailed if is_key else BackendTimeout)(text, fix=fix)
+    refused.charged, refused.provider_message = "unknown", getattr(error, "provider_message", "")
+    return about(refused, record, "resume")
 
 
-async def _ended(engine: Engine, lease: Lease, record: CallRecord, state: Literal["failed", "lost"], error: BackendError) -> BackendError:
+async def _ended(engine: Engine, record: CallRecord, state: Literal["failed", "lost"], error: BackendError) -> BackendError:
     """Record that the job has failed, or is lost; return the completed error."""
-    error.backend, error.model, error.job_id = record.backend, record.model, record.id
-    error.retry = False
+    about(error, record).retry = False
     if error.charged == "no" and error.delivery != "refused":
         error.charged = "unknown"
-    await engine.advance(lease, state, error=error_json(error), cost_usd=cost_of(error))
+    await engine.advance(record, state, error=error_json(error), cost_usd=cost_of(error))
     return error

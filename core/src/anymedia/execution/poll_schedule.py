@@ -9,8 +9,9 @@ exponential back-off worse still. `benchmarks/waiting.py` prints the figures.
 from __future__ import annotations
 
 import bisect
+import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
@@ -54,20 +55,17 @@ class Lifetime:
 
         A schedule that checks after equal steps of it is the best one; the size of the step sets how often it checks.
         """
-        total = [0.0]
-        for i in range(len(self.times) - 1):
-            step, died = self.times[i + 1] - self.times[i], max(0.0, self.survival[i] - self.survival[i + 1])
-            alive = max(1e-12, (self.survival[i] + self.survival[i + 1]) / 2)
-            total.append(total[-1] + math.sqrt(died * step / alive))
-        return total
+        steps = (math.sqrt(died / max(1e-12, alive)) for died, alive in self._steps())
+        return list(itertools.accumulate(steps, initial=0.0))
 
     def difficulty(self) -> float:
         """Return the integral of sqrt(survival x density): half its square bounds wasted time x checks from below."""
-        found = 0.0
-        for i in range(len(self.times) - 1):
-            step, died = self.times[i + 1] - self.times[i], max(0.0, self.survival[i] - self.survival[i + 1])
-            found += math.sqrt(died * step * (self.survival[i] + self.survival[i + 1]) / 2)
-        return found
+        return sum(math.sqrt(died * alive) for died, alive in self._steps())
+
+    def _steps(self) -> Iterator[tuple[float, float]]:
+        """Yield, for each step between two points, the share of jobs that end in it times its length, and the share that still runs."""
+        for (start, before), (end, after) in itertools.pairwise(zip(self.times, self.survival, strict=True)):
+            yield max(0.0, before - after) * (end - start), (before + after) / 2
 
 
 def estimate(durations: Iterable[float], typical: TypicalSeconds | None) -> Lifetime:
@@ -173,12 +171,7 @@ class Schedule:
         return max(self._first, _floor(hint))
 
     def next(self, elapsed: float, hint: float | None = None) -> float:
-        """Return the pause in seconds before the next check of a job.
-
-        Args:
-            elapsed: the job's age in seconds.
-            hint: the minimum pause that the provider asks for, in seconds.
-        """
+        """Return the pause in seconds before the next check of a job of an age in seconds, at least what the provider asks for."""
         if elapsed < self._start:
             due = self._first if elapsed < self._first else self._start
             return max(due - elapsed, SHORTEST, _floor(hint))
@@ -213,12 +206,7 @@ def _interpolate(x: float, xs: Sequence[float], ys: Sequence[float]) -> float:
 
 
 class PollBudget:
-    """A token bucket per key, so that many jobs of one account together stay under a rate.
-
-    Args:
-        rate: checks per second, in the long run.
-        burst: checks that may come at once after a pause.
-    """
+    """A token bucket per key, so that many jobs of one account together stay under a rate per second; ``burst``: at once after a pause."""
 
     def __init__(self, rate: float = 3.0, burst: int = 6) -> None:
         if not 0 < rate < math.inf or burst < 1:

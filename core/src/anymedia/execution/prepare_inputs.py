@@ -51,12 +51,8 @@ def resolve(request: Request, found: Continuation, data: bytes | None = None) ->
     """Return a request with its continuation, and with an edit's continued image as an input like any other.
 
     The image becomes the source of an `Inpaint` without one, and an additional source of `EditWithReferences`, after the given
-    ones: a mask applies to the first. So no backend has to find it, and the planner counts it.
-
-    Args:
-        request: the request.
-        found: its continuation.
-        data: the bytes of the continuation's first file, if they are stored as an artifact; else the saved file is used.
+    ones: a mask applies to the first. So no backend has to find it, and the planner counts it. Its ``data`` are those of the artifact, if
+    it is stored as one; else the saved file is used.
 
     Raises:
         UnknownContinuation: the saved file is missing or has changed.
@@ -121,11 +117,7 @@ class InputReader:
     _read: dict[Path | str, bytes] = attrs.field(factory=dict, init=False, repr=False)
 
     def open(self, path: Path, field: str = "$") -> BinaryIO:
-        """Open a local file, or its bytes if it was read before.
-
-        Raises:
-            InvalidRequest: it cannot be read, or has changed since it was planned; the problem is located at ``field``.
-        """
+        """Open a local file, or its bytes if it was read before; one that has changed since it was planned is refused."""
         from ..files.paths import open_input
 
         if path in self._read:
@@ -145,11 +137,7 @@ class InputReader:
         return io.BytesIO(self._read[path])
 
     async def read(self, media: Media, field: str = "$") -> bytes:
-        """Return the bytes of an input: given, read or fetched.
-
-        Raises:
-            MediaError: it cannot be read or fetched; the problem of an invalid one is located at ``field``.
-        """
+        """Return the bytes of an input: given, read or fetched. The problem of an invalid one is located at ``field``."""
         if media.data is not None:
             return media.data
         if media.path is not None:
@@ -216,39 +204,23 @@ def _check_size(file: BinaryIO, path: Path, field: str) -> None:
 def _digest(file: BinaryIO) -> str:
     import hashlib
 
-    found, left = hashlib.sha256(), MAX_INPUT
-    while left > 0 and (chunk := file.read(min(left, 1 << 20))):
-        found.update(chunk)
-        left -= len(chunk)
-    return found.hexdigest()
+    return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # typeshed has no readinto in BinaryIO
 
 
 def with_facts(request: Request, inputs: InputReader) -> Request:
-    """Return the request with the type, size and pixels of its local files and bytes, from their headers alone.
-
-    Raises:
-        InvalidRequest: for a file that is missing, unreadable or no media, with the path to its field.
-    """
-    found = {media: _describe(media, inputs, place) for place, media in _media_of(request)}
-    return _with_media(request, found)
+    """Return the request with the type, size and pixels of its local files and bytes, from their headers alone."""
+    return _with_media(request, {media: _describe(media, inputs, place) for place, media in _media_of(request)})
 
 
 async def with_contents(request: Request, inputs: InputReader) -> Request:
-    """Return the request with the bytes of its local files in place of their paths.
-
-    Raises:
-        InvalidRequest: a file cannot be read.
-    """
+    """Return the request with the bytes of its local files in place of their paths; `InvalidRequest` for one that cannot be read."""
     return await _with_bytes(request, inputs.read)
 
 
 async def with_own_results(request: Request, artifacts: ArtifactStore, store: Store) -> Request:
     """Return the request with bytes in place of the paths that results without a name have: they are artifacts, not the user's files.
 
-    Args:
-        request: the request.
-        artifacts: where they are stored.
-        store: a result is an input only if this store, or view of one realm, has its call.
+    A result is an input only if the store, or view of one realm, has its call.
     """
     from ..files.part_file import read_kept
 
@@ -328,17 +300,12 @@ def _describe(media: _M, inputs: InputReader, field: str) -> _M:
 
 
 async def load_inputs(inputs: InputReader, plan: Plan) -> Loaded:
-    """Read or fetch every input and convert it to the form that the plan chose; carry out the checks that the plan left open.
-
-    Raises:
-        RequestError: an input is not what the model accepts; nothing was spent.
-    """
+    """Read or fetch every input and convert it to the form that the plan chose; carry out the checks that the plan left open."""
     from ..convert.load_input import load
 
     loaded: Loaded = {}
     places = _places(plan.request)
     sizes: dict[Media, tuple[int, int]] = {}
-    masks = [item for item in plan.forms if isinstance(item, Mask)]
     for item, form in plan.forms.items():
         if isinstance(item, Media):
             place = places.get(item, "$")
@@ -346,12 +313,11 @@ async def load_inputs(inputs: InputReader, plan: Plan) -> Loaded:
             if found.width and found.height:
                 sizes[item] = (found.width, found.height)
     _check_total(plan, loaded)
-    for mask in masks:
-        assert mask.image is not None
-        size = _source_size(plan.request, sizes)
-        place = places.get(mask, "$")
-        read = functools.partial(inputs.read, field=place)
-        loaded[mask] = await load(mask, plan.forms[mask], read=read, source_size=size, where=place)
+    source = plan.request.inputs.get("image") if isinstance(plan.request, Transform) else _masked_image(plan.request)
+    for item, form in plan.forms.items():
+        if isinstance(item, Mask):
+            size, place = sizes.get(source) if isinstance(source, Media) else None, places.get(item, "$")
+            loaded[item] = await load(item, form, read=functools.partial(inputs.read, field=place), source_size=size, where=place)
     if plan.continuation is not None:
         loaded |= await _stored(inputs, plan.continuation)
     return loaded
@@ -372,13 +338,10 @@ def _places(request: Request) -> dict[Media | Mask, str]:
     return {item: place for name, value in _inputs(request) for place, item in _items(value, f"$.{name}")}
 
 
-def _source_size(request: Request, sizes: dict[Media, tuple[int, int]]) -> tuple[int, int] | None:
-    source = getattr(request, "source", None)
-    if source is None:
-        source = next((r.image for r in getattr(request, "references", ()) if r.role == "source"), None)
-    if isinstance(request, Transform):
-        source = request.inputs.get("image")
-    return sizes.get(source) if isinstance(source, Media) else None
+def _masked_image(request: Request) -> Image | None:
+    """Return the image that the mask of a request applies to: the source, or the first of several."""
+    source: Image | None = getattr(request, "source", None)
+    return source or next((r.image for r in getattr(request, "references", ()) if r.role == "source"), None)
 
 
 async def _stored(inputs: InputReader, continuation: Continuation) -> Loaded:
@@ -402,12 +365,9 @@ async def read_protection(inputs: InputReader, request: Request) -> Protection |
     from ..convert.load_input import load
 
     mask: Mask | None = getattr(request, "mask", None)
-    source: Image | None = getattr(request, "source", None)
-    if source is None:
-        source = next((r.image for r in getattr(request, "references", ()) if r.role == "source"), None)
+    source = _masked_image(request)
     if mask is None or mask.image is None or source is None:
         return None
-
     picture = await load(source, InputForm(), read=inputs.read)
     size = (picture.width, picture.height) if picture.width and picture.height else None
     region = await load(mask, InputForm(mask_format="white"), read=inputs.read, source_size=size)
@@ -435,11 +395,7 @@ class StoredInputs:
 async def store_inputs(
     artifacts: ArtifactStore, call_id: str, request: Request, loaded: Loaded, protection: Protection | None
 ) -> StoredInputs:
-    """Store the inputs of a call as they are sent, so that any process can send, finish or check it.
-
-    Raises:
-        ArtifactNotStored: the disk is full or fails; nothing was sent.
-    """
+    """Store the inputs of a call as they are sent, so that any process can send, finish or check it."""
     keys: list[str] = []
     numbers: dict[Media | Mask | StoredFile, int] = {}
 
@@ -471,12 +427,7 @@ async def store_inputs(
 async def restore_inputs(
     artifacts: ArtifactStore, record: CallRecord, continuation: Continuation | None
 ) -> tuple[Request, Loaded, Protection | None]:
-    """Return the request of a call with its inputs, as `store_inputs` stored them.
-
-    Args:
-        artifacts: the store.
-        record: the call.
-        continuation: the one that its request continues.
+    """Return the request of a call, which has this continuation, if any, with its inputs as `store_inputs` stored them.
 
     Raises:
         ArtifactError: an input is not stored any more.

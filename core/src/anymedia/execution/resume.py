@@ -1,4 +1,4 @@
-"""Resume, cancel or forget the calls of a run, also those that another process started."""
+"""Resume, cancel, forget, share or export the calls of a run, also those that another process started."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import itertools
 import logging
 import math
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import attrs
 
 from .. import telemetry
 from ..artifacts import Artifact
@@ -27,25 +29,29 @@ from ..errors import (
     RequestError,
     SubmissionUnknown,
     UnknownBackend,
+    UnknownContinuation,
     UnknownJob,
 )
 from ..files.part_file import copy_kept, read_kept
+from ..files.paths import plan_output
 from ..files.safe_dir import show_path
-from ..results import Job, JobState, Outcome, Piece, Result, Running, Succeeded
+from ..policy import Budget, Policy
+from ..requests import Continuation
+from ..results import Job, JobState, MediaFile, Outcome, Piece, Result, Running, Succeeded
 from ..state.codec import error_from_json, error_json, job_from_json, outcome_from_json
-from ..state.store import ACTIVE_STATES, FINAL_STATES, CallRecord, Lease, LeaseLost
+from ..state.store import ACTIVE_STATES, FINAL_STATES, CallRecord, LeaseLost, NewCall
 from ..state.transitions import check_forgettable
 from ..threads import in_thread
 from .account import is_same_address, why_unreachable
-from .engine import Engine
-from .execute_call import execute_queued
-from .finalize import delete_temporaries, finalize, output_target, provider_kind
+from .engine import Engine, new_id
+from .execute_call import execute_queued, lookup, unknown_outcome
+from .finalize import delete_temporaries, finalize, provider_kind
 from .lease import LEASE_SECONDS, LeaseKeeper, kept_until_end
 from .listing import read_on_demand
 from .poll import LONGEST_CHECK, poll_job, why_of
 from .prepare_inputs import MAX_INPUT, read_stored_protection
-from .run_result import latest, most_serious, result_of
-from .submit import lookup, unknown_outcome
+from .runs import latest, most_serious, result_of, run_status
+from .save_piece import may_be_copied
 
 _log = logging.getLogger("anymedia")
 
@@ -54,19 +60,14 @@ _ASK_TIMES, _ASK_SECONDS = 5, 2.0
 
 
 async def resume_call(engine: Engine, call_id: str, deadline: float | None, *, revise: bool = False, rebind: bool = False) -> CallRecord:
-    """Complete one call, or wait for the process that is processing it.
-
-    A call for workers is left to them, unless ``revise`` says that it is resumed here.
+    """Complete one call, or wait for the process that is processing it; return the record in its final state.
 
     Args:
         engine: store and plugins.
-        call_id: the call.
+        call_id: the call; one for workers is left to them, unless ``revise`` says that it is resumed here.
         deadline: on the steady clock; None for no deadline.
         revise: check the state of a call again that ended because of what a status check showed, or was cancelled.
         rebind: ask for the job at the current address although it was submitted to another one.
-
-    Returns:
-        The record in its final state.
 
     Raises:
         SubmissionUnknown: the outcome of its submit is still unknown.
@@ -101,11 +102,7 @@ async def resume_call(engine: Engine, call_id: str, deadline: float | None, *, r
 
 
 async def continue_call(engine: Engine, claimed: CallRecord, deadline: float | None, *, rebind: bool = False) -> CallRecord:
-    """Complete a call that was just claimed, and release it; see `resume_call`.
-
-    Raises:
-        LeaseLost: this process was suspended for so long that another one has claimed it.
-    """
+    """Complete a call that was just claimed, and release it; see `resume_call`. `LeaseLost`: another process has claimed it."""
     async with LeaseKeeper(engine.leases, claimed.lease) as held:
         with engine.clients.used(claimed.backend), telemetry.continued(claimed.target.get("trace", {})):
             return _ended(await _continue(engine, held, claimed, deadline, rebind))
@@ -170,45 +167,40 @@ async def _model_spec(engine: Engine, record: CallRecord) -> ModelSpec | None:
 
 
 async def _continue(engine: Engine, held: LeaseKeeper, record: CallRecord, deadline: float | None, rebind: bool) -> CallRecord:
-    spec, lease = await _model_spec(engine, record), held.lease
+    spec = await _model_spec(engine, record)
     if record.state == "queued":
         return await execute_queued(engine, record, spec, held, deadline, rebind=rebind)
     unreachable = await why_unreachable(engine, record, rebind=rebind)
     if record.state in FINAL_STATES:
-        outcome = await _revised_outcome(engine, lease, record, spec, deadline, unreachable)
+        outcome = await _revised_outcome(engine, record, spec, deadline, unreachable)
     elif record.state == "submitting":
         # The process ended during the submit, whose outcome is unknown.
-        record = await engine.advance(lease, "unknown")
+        record = await engine.advance(record, "unknown")
     if record.state == "unknown":
-        record, outcome = await _outcome_of_unknown(engine, lease, record, spec, deadline, unreachable)
+        record, outcome = await _outcome_of_unknown(engine, record, spec, deadline, unreachable)
     elif record.state not in FINAL_STATES:
-        outcome = await _outcome_of(engine, lease, record, spec, deadline, unreachable)
+        outcome = await _outcome_of(engine, record, spec, deadline, unreachable)
     protection = await read_stored_protection(engine.artifacts, record.target.get("protection"))
-    target = output_target(record.target)
-    return await finalize(engine, lease, record, outcome, protection, deadline, target=target, is_resumed=True)
+    return await finalize(engine, record, outcome, protection, deadline, is_resumed=True)
 
 
 async def _outcome_of_unknown(
-    engine: Engine, lease: Lease, record: CallRecord, spec: ModelSpec | None, deadline: float | None, unreachable: MediaError | None
+    engine: Engine, record: CallRecord, spec: ModelSpec | None, deadline: float | None, unreachable: MediaError | None
 ) -> tuple[CallRecord, Outcome]:
-    """Return the outcome of a submit of unknown outcome: its pieces that were stored, or what the provider finds.
-
-    Raises:
-        BackendError: nothing was stored, and the provider does not find it: as it ended, or SubmissionUnknown.
-    """
+    """Return the outcome of a submit of unknown outcome: its stored pieces, or what the provider finds; else raise its error."""
     ended = None if record.error is None else error_from_json(record.error)
     stored = {} if isinstance(ended, BadBackendResponse) else await _stored_pieces(engine, record)  # such an answer is stored, too
     if len(stored) < int(record.request.get("n") or 1):
         if unreachable is not None:
             raise unreachable
-        found = await lookup(engine, lease, record, spec)
+        found = await lookup(engine, record, spec)
         if found is not None:
-            record, made = found.record, found.made
-            return record, await poll_job(engine, lease, record, spec, deadline) if isinstance(made, Job) else made
+            record, made = found
+            return record, await poll_job(engine, record, spec, deadline) if isinstance(made, Job) else made
     if stored:
         return record, Outcome(pieces=tuple(Piece(stream=stored[index], mime=None) for index in stored))
     error = ended or unknown_outcome(SubmissionUnknown("the process that sent it ended"), record)
-    await engine.advance(lease, "unknown", error=error_json(error))
+    await engine.advance(record, "unknown", error=error_json(error))
     raise error
 
 
@@ -231,7 +223,7 @@ async def _adopt_spooled(engine: Engine, record: CallRecord) -> None:
 
 
 async def _outcome_of(
-    engine: Engine, lease: Lease, record: CallRecord, spec: ModelSpec | None, deadline: float | None, unreachable: MediaError | None
+    engine: Engine, record: CallRecord, spec: ModelSpec | None, deadline: float | None, unreachable: MediaError | None
 ) -> Outcome:
     stored = await _stored_outcome(engine, record)
     if stored is not None:  # its links may have expired
@@ -240,29 +232,25 @@ async def _outcome_of(
     if unreachable is not None:
         raise unreachable
     if record.job is not None:
-        return await poll_job(engine, lease, record, spec, deadline)
+        return await poll_job(engine, record, spec, deadline)
     error: BackendError = BadBackendResponse(
         f"'{record.backend}/{record.model}' answered, but the process ended before the answer was recorded.",
         fix="make the request again if it is still needed",
         job_id=record.id,
     )
     error.charged = "yes"
-    await engine.advance(lease, "failed", error=error_json(error), cost_usd=record.quote_usd[1] if record.quote_usd else None)
+    await engine.advance(record, "failed", error=error_json(error), cost_usd=record.quote_usd[1] if record.quote_usd else None)
     raise error
 
 
 async def _revised_outcome(
-    engine: Engine, lease: Lease, record: CallRecord, spec: ModelSpec | None, deadline: float | None, unreachable: MediaError | None
+    engine: Engine, record: CallRecord, spec: ModelSpec | None, deadline: float | None, unreachable: MediaError | None
 ) -> Outcome:
-    """Return the outcome of a call that had ended, if its provider has it after all; only that changes the record.
-
-    Raises:
-        MediaError: the error that it ended with: the job is not seen running or done.
-    """
+    """Return the outcome of a call that had ended, if its provider has it after all; else raise the error that it ended with."""
     state = unreachable or await _check_once(engine, record, spec)
     if isinstance(state, Running | Succeeded):
-        record = await engine.advance(lease, "running", account=await engine.account(record.backend))
-        return state.outcome if isinstance(state, Succeeded) else await poll_job(engine, lease, record, spec, deadline)
+        record = await engine.advance(record, "running", account=await engine.account(record.backend))
+        return state.outcome if isinstance(state, Succeeded) else await poll_job(engine, record, spec, deadline)
     if (stored := await _stored_outcome(engine, record)) is not None:
         return stored
     try:
@@ -305,9 +293,9 @@ async def cancel_call(engine: Engine, record: CallRecord) -> None:
     claimed = await _claim_to_cancel(engine, record)
     if claimed is None:
         return
-    record, lease = claimed, claimed.lease
+    record = claimed
     try:
-        async with LeaseKeeper(engine.leases, lease):
+        async with LeaseKeeper(engine.leases, record.lease):
             notify = record.job is not None and record.outcome is None and engine.has_hook(record.backend, "cancel_job")
             notify = notify and is_same_address(record.account, await engine.account(record.backend))
             if notify and record.job is not None:
@@ -316,7 +304,7 @@ async def cancel_call(engine: Engine, record: CallRecord) -> None:
                 # a lost one may be charged, as one that is found
                 with contextlib.suppress(JobNotFound), engine.clients.used(record.backend):
                     await engine.call(record.backend, "cancel_job", job=job, context=engine.context(record, model))
-            await engine.advance(lease, "cancelled", **_cancelled_cost(record, notified=notify))
+            await engine.advance(record, "cancelled", **_cancelled_cost(record, notified=notify))
     except LeaseLost:
         raise _in_use(record) from None
     await in_thread(functools.partial(delete_temporaries, record))
@@ -353,12 +341,7 @@ def _cancelled_cost(record: CallRecord, *, notified: bool) -> dict[str, Any]:
 
 
 async def forget_run(engine: Engine, records: Sequence[CallRecord], *, force: bool = False) -> None:
-    """Delete the records of a run and their artifacts, all or none.
-
-    Args:
-        engine: store and artifacts.
-        records: the records of the run.
-        force: delete pieces as well that exist nowhere else.
+    """Delete the records of a run and their artifacts, all or none; ``force``: also pieces that exist nowhere else.
 
     Raises:
         RequestError: a call is still active, another process is looking it up, or the artifact store has the only copy of a piece.
@@ -405,3 +388,101 @@ async def _claim(engine: Engine, record: CallRecord) -> CallRecord:
 
 def _in_use(record: CallRecord) -> RequestError:
     return RequestError(f"another process is processing {record.id}", fix="stop it there, or wait until it has ended")
+
+
+async def share_run(engine: Engine, records: Sequence[CallRecord], realm: str) -> CallRecord:
+    """Record the finished calls of a run as a run of another realm, which costs nothing there.
+
+    The copy refers to the same artifacts and has continuations with the same ids; each realm deletes its own references only.
+    """
+    done = [record for record in latest(records) if record.state == "done"]
+    if not done:
+        record = run_status(records)
+        raise RequestError(f"{record.id} is {record.state}; only a result can be shared")
+    run = new_id("job")
+    copies = [await _share(engine, record, realm, run, run if len(done) == 1 else f"{run}-{record.index}") for record in done]
+    return copies[0]
+
+
+async def export_received(engine: Engine, records: Sequence[CallRecord], output: str | Path | None, policy: Policy) -> list[MediaFile]:
+    """Copy what was received for a run and could not be interpreted to files with the suffix ``.bin``, in the policy's directories.
+
+    Raises:
+        RequestError: nothing was received, its files were delivered, or what was received is not media (it may hold signed links).
+        InvalidRequest: the output is outside of the directories.
+    """
+    shown = run_status(records)
+    target = plan_output(output, roots=policy.output_roots, default_stem=shown.run, suffix=".bin", only=".bin", field="$.output")
+    found: dict[str, Artifact] = {}
+    for record in latest(records):
+        if record.state != "done":
+            kept = [artifact for artifact in await engine.artifacts.find(record.id) if artifact.kind != "input"]
+            raw = [artifact for artifact in kept if artifact.kind == "raw"]  # a piece was made of it
+            found |= {artifact.sha256: artifact for artifact in raw or kept}
+    if not found:
+        raise RequestError(f"{shown.run} is {shown.state}, and nothing is kept that was not delivered")
+
+    def suffix(stored: Path) -> str:
+        if not may_be_copied(stored):
+            raise RequestError("what was received is not media, or holds links; it is not copied", fix="Tell the user.")
+        return ".bin"
+
+    files = []
+    for index, artifact in enumerate(found.values()):
+        path = await engine.artifacts.export(artifact, target, index=index, of=len(found), suffix=suffix)
+        files.append(MediaFile(path=path, mime="application/octet-stream", size=artifact.size, sha256=artifact.sha256))
+    return files
+
+
+async def _share(engine: Engine, record: CallRecord, realm: str, run: str, call_id: str) -> CallRecord:
+    links: dict[str, Artifact] = {}
+    try:
+        for artifact in await engine.artifacts.find(record.id):
+            links[artifact.key] = await engine.artifacts.link(artifact, call_id, artifact.kind, artifact.index)
+        return await _record(engine, record, realm, run, call_id, links)
+    except BaseException:
+        await engine.artifacts.release(call_id)
+        raise
+
+
+async def _record(engine: Engine, record: CallRecord, realm: str, run: str, call_id: str, links: Mapping[str, Artifact]) -> CallRecord:
+    fields: dict[str, Any] = {name: getattr(record, name) for name in ("index", "backend", "model", "operation", "request", "plan")}
+    new = NewCall(
+        id=call_id,
+        run=run,
+        target={**record.target, "inputs": [], "sent": None, "protection": None, "earlier_files": []},  # never to be sent
+        idempotency_key=new_id("key"),
+        session=engine.session,
+        quote_usd=(0.0, 0.0),
+        realm=realm,
+        account=record.account,
+        **fields,
+    )
+    result = dict(record.result or {})
+    if record.target["output"] is None:  # its files are artifacts
+        pieces = {link.index: link for link in links.values() if link.kind == "piece"}
+        result["files"] = [
+            {**file, "path": str(await engine.artifacts.keep(pieces[index], Path(file["path"]).suffix))} if index in pieces else file
+            for index, file in enumerate(result["files"])
+        ]
+    keys = {key: link.key for key, link in links.items()}
+    continuations = [
+        attrs.evolve(found, files=tuple([attrs.evolve(file, artifact=keys.get(file.artifact, "")) for file in found.files]))
+        for found in await _continuations(engine, record)
+    ]
+    opened = await engine.store.open_call(new, Budget(), owner=engine.owner, lease_seconds=LEASE_SECONDS)
+    for state in ("submitting", "collecting"):
+        await engine.store.advance(opened.lease, state)
+    return await engine.store.advance(opened.lease, "done", result=result, cost_usd=0.0, continuations=continuations)
+
+
+async def _continuations(engine: Engine, record: CallRecord) -> list[Continuation]:
+    """Return the continuations of a call's files that have not expired."""
+    found = []
+    for file in (record.result or {}).get("files", ()):
+        try:
+            if file.get("continuation_id"):
+                found.append(await engine.store.scoped(record.realm).load_continuation(file["continuation_id"]))
+        except UnknownContinuation:
+            continue
+    return found

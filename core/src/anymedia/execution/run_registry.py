@@ -23,7 +23,7 @@ from .engine import Engine
 from .lease import LEASE_SECONDS
 from .poll import still_running_error
 from .resume import cancel_call, cancelled_error, resume_run
-from .run_result import latest, result_of, run_status
+from .runs import latest, result_of, run_status
 
 Work = Coroutine[Any, Any, Result]
 _T = TypeVar("_T")
@@ -58,11 +58,8 @@ class RunRegistry:
     ) -> asyncio.Task[Result]:
         """Execute a run in a task.
 
-        Args:
-            run: its id.
-            work: the execution.
-            on_cancel: called when the task is cancelled, even before it has started.
-            limited: the task ends with the deadline of the caller who started it.
+        ``on_cancel``: called when the task is cancelled, even before it has started; ``limited``: the task ends with the deadline of the
+        caller who started it.
         """
         task = asyncio.create_task(work)
         if limited:
@@ -153,11 +150,7 @@ class RunRegistry:
         return any(claimed(record, owner="", lease_seconds=LEASE_SECONDS, now=record.read_at) is None for record in records)
 
     async def wait(self, run: str, deadline: float | None) -> Result:
-        """Wait for a run, at most some seconds; resume it if it is not being processed.
-
-        Raises:
-            MediaError: see `Router.resume`.
-        """
+        """Wait for a run, at most some seconds; resume it if it is not being processed."""
         return await self._on_its_loop(run, lambda: self._finish(run, self._task(run), deadline))
 
     async def resume(self, run: str, deadline: float | None, *, rebind: bool = False) -> Result:

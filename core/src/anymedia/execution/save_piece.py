@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import random
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -71,18 +72,8 @@ async def store_piece(
 ) -> tuple[Artifact, tuple[Warning, ...]]:
     """Store the bytes of a piece as an artifact of its call; what is fetched is repaired.
 
-    Args:
-        piece: what the hook returned.
-        artifacts: where to store it.
-        fetcher: for a piece with a URL.
-        call_id: the call; when it is resumed, so is the download of a killed process.
-        kind: what the bytes are to the call.
-        index: number of the piece, starting at 0.
-        hosts: hosts (``host``, ``host:port``) that may receive the piece's headers.
-        retries: maximum consecutive retries of a broken download.
-        max_bytes: maximum size in bytes.
-        stall: maximum seconds without data from a byte stream.
-        sleep: waits a number of seconds between retries.
+    When the call is resumed, so is the download of a killed process. Only ``hosts`` (``host``, ``host:port``) receive the piece's headers.
+    ``retries``: maximum consecutive retries of a broken download; ``stall``: maximum seconds without data from a byte stream.
 
     Raises:
         BackendUnavailable: the download failed after all retries.
@@ -116,14 +107,7 @@ async def export_artifact(
 ) -> Saved:
     """Check the bytes of a piece and export them to an output file, or keep the artifact for this process.
 
-    Args:
-        artifact: the piece.
-        artifacts: where it is stored.
-        target: where to save it, or None to keep the artifact only; the suffix is adjusted to the bytes.
-        expect: the required medium.
-        index: number of the file, starting at 0.
-        of: number of files.
-        reuse: accept a file that already has exactly these bytes, as a process that was killed leaves it.
+    The suffix is adjusted to the bytes. ``reuse``: accept a file that already has exactly these bytes, as a killed process leaves it.
 
     Raises:
         BadBackendResponse: the response is not media.
@@ -171,11 +155,7 @@ def may_be_copied(path: Path) -> bool:
 
 
 def save_bytes(piece: Piece, target: OutputTarget, *, call_id: str, expect: str, index: int = 0, of: int = 1) -> Saved:
-    """Save bytes in memory to an output file without storing them: for when nothing can be stored.
-
-    Raises:
-        MediaError: as `export_artifact`.
-    """
+    """Save bytes in memory to an output file without storing them: for when nothing can be stored."""
     assert piece.data is not None
     facts = _recognise(piece.data, piece.mime, piece.data[:512], expect)
     with Writer(target, call_id=call_id, index=index, of=of) as writer:
@@ -202,7 +182,7 @@ def _saved(path: Path, seen: Facts, target: OutputTarget | None, index: int, of:
     return Saved(file=file, format=seen.format, warnings=tuple(warnings))
 
 
-@attrs.frozen
+@attrs.define
 class _Filling:
     """Writes a piece's bytes to the writer."""
 
@@ -212,15 +192,15 @@ class _Filling:
     hosts: Sequence[str]
     max_bytes: int
     stall: float
+    etag: str | None = None
 
     async def fill(self, retries: int, sleep: Callable[[float], Awaitable[None]]) -> None:
         """Write all of the piece; after a failure, wait and resume."""
         pour = self._pour_url if self.piece.url is not None else self._pour_stream
-        etag: list[str | None] = [None]
         furthest, failures = self.writer.size, 0
         while True:
             try:
-                await pour(etag)
+                await pour()
                 return
             except BackendError as error:
                 if self.writer.size >= furthest + _PROGRESS:
@@ -231,14 +211,14 @@ class _Filling:
                 pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (failures - 1)) * random.uniform(0.75, 1.25)  # noqa: S311
                 await sleep(max(pause, bounded_hint(error.retry_after) or 0.0))
 
-    async def _pour_url(self, etag: list[str | None]) -> None:
+    async def _pour_url(self) -> None:
         url = self.piece.url
         assert url is not None
         offset = max(0, self.writer.size - _OVERLAP)
-        arguments = {"headers": self.piece.headers, "credential_hosts": self.hosts, "max_bytes": self.max_bytes}
+        fetch = functools.partial(self.fetcher.fetch, headers=self.piece.headers, credential_hosts=self.hosts, max_bytes=self.max_bytes)
         try:
-            async with self.fetcher.fetch(url, offset=offset, etag=etag[0], **arguments) as download:  # type: ignore[arg-type]
-                etag[0] = download.etag
+            async with fetch(url, offset=offset, etag=self.etag) as download:
+                self.etag = download.etag
                 await self._take(download.chunks(), download.start)
         except BadBackendResponse as error:
             if offset and error.status == 416:  # the file there is shorter than what was received: it is another one
@@ -251,7 +231,7 @@ class _Filling:
                 error.fix = "Resume the job: the provider returns a new link if it still has the file."
             raise
 
-    async def _pour_stream(self, _: list[str | None]) -> None:
+    async def _pour_stream(self) -> None:
         open_stream = self.piece.stream
         assert open_stream is not None
         offset = max(0, self.writer.size - _OVERLAP)
@@ -264,12 +244,9 @@ class _Filling:
 
     async def _take(self, chunks: AsyncIterator[bytes], start: int) -> None:
         """Write the chunks, after comparing them with what is already there from ``start``."""
-        known = b""
-        if start == 0:
-            if self.writer.size:
-                await self.writer.restart()
-        else:
-            known = await self.writer.tail(self.writer.size - start)
+        known = b"" if start == 0 else await self.writer.tail(self.writer.size - start)
+        if start == 0 and self.writer.size:
+            await self.writer.restart()
         async with contextlib.aclosing(chunks) as source:  # type: ignore[type-var]
             async for chunk in source:
                 fresh = memoryview(chunk)
@@ -304,13 +281,11 @@ async def _timed(open_stream: Callable[[int], AsyncIterator[bytes]], offset: int
             yield chunk
     except StopAsyncIteration:
         return
-    except (MediaError, GeneratorExit):
+    except MediaError:
         raise
-    except ValueError as error:
-        if offset and not begun:
-            raise _CannotStartThere from None
-        raise _broken(error) from error
     except Exception as error:
+        if isinstance(error, ValueError) and offset and not begun:
+            raise _CannotStartThere from None
         raise _broken(error) from error
     finally:
         close: Callable[[], Awaitable[None]] | None = getattr(stream, "aclose", None)
@@ -326,12 +301,7 @@ def _broken(error: Exception) -> MediaError:
 
 
 def recognise_file(path: Path, mime: str, expect: str) -> Facts:
-    """Return the facts of stored bytes.
-
-    Raises:
-        BadBackendResponse: they are not media; the message says what they are.
-        OutputMismatch: they are another medium than the one expected.
-    """
+    """Return the facts of stored bytes; those that are not media, or of another medium than expected, are refused."""
     with path.open("rb") as file:
         return _recognise(file, mime, file.read(512), expect)
 
