@@ -88,6 +88,27 @@ def test_router_with_a_job_of_an_event_loop_that_ended_can_be_closed(service: Fa
     asyncio.run(router.aclose())
 
 
+def test_event_loop_that_ends_waits_until_the_calls_of_its_runs_are_closed(
+    service: FakeService, router: Router, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    read, closed = router.store.run, []
+
+    async def read_slowly(run: str) -> Any:
+        await asyncio.sleep(0.1)
+        closed.append(run)
+        return await read(run)
+
+    async def work() -> str:
+        job = (await router.submit(GenerateVideo(prompt="waves"))).id
+        monkeypatch.setattr(router.store, "run", read_slowly)
+        return job
+
+    job = asyncio.run(work())
+    gc.collect()
+    assert closed == [job] and not caplog.records
+    asyncio.run(router.aclose())
+
+
 @pytest.mark.parametrize("method", ["wait", "resume"])
 def test_job_of_another_thread_can_be_waited_for(service: FakeService, router: Router, method: str) -> None:
     job, thread, ended = started(service, router)

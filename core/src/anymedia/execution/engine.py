@@ -12,7 +12,7 @@ import logging
 import os
 import weakref
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
@@ -198,6 +198,7 @@ class _OfLoop:
     watcher: CallWatcher
     lifetime: AsyncGenerator[None]
     is_ending: bool = False
+    closing: set[asyncio.Task[None]] = attrs.field(factory=set)
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -252,10 +253,20 @@ class Engine:
         try:
             yield
         finally:
-            self._of_loops[loop].is_ending = True
-            self._of_loops[loop].watcher.silence()
+            here = self._of_loops[loop]
+            here.is_ending = True
+            here.watcher.silence()
+            if here.closing:
+                await asyncio.wait(here.closing)
             await self.clients.close_idle(also_used=True)
             await self.fetcher.aclose()
+
+    def complete(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start work that is completed before the event loop ends."""
+        closing, task = self._of_loop().closing, asyncio.get_running_loop().create_task(work)
+        closing.add(task)
+        task.add_done_callback(closing.discard)
+        return task
 
     @property
     def leases(self) -> LeaseRenewer:

@@ -82,7 +82,7 @@ class RunRegistry:
             self.drop(run, task)
 
     def _close(self, run: str, on_cancel: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        closing = self._closing[run] = asyncio.get_running_loop().create_task(on_cancel())
+        closing = self._closing[run] = self.engine.complete(on_cancel())
         closing.add_done_callback(lambda _: self._closing.pop(run, None))
 
     async def _closed(self, run: str) -> None:
