@@ -9,7 +9,7 @@ followed by the models that could not be tested because a library is not install
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
@@ -117,15 +117,20 @@ class _Kit:
         return report
 
 
+def _recorded(stats: dict[str, list[Any]], wanted: str) -> Iterator[tuple[str, Any]]:
+    """Yield category and value of what the reports have recorded under a name."""
+    for category, reports in stats.items():
+        for report in reports:
+            yield from ((category, value) for name, value in getattr(report, "user_properties", ()) if name == wanted)
+
+
 def _marks(stats: dict[str, list[Any]]) -> dict[str, dict[str, list[str]]]:
     """Return class -> rule -> the outcome of each of its tests."""
     found: dict[str, dict[str, list[str]]] = {}
     outcomes = {"passed": _PASSED, "xpassed": _PASSED, "failed": _FAILED, "error": _FAILED, "xfailed": "gap", "skipped": "skipped"}
-    for category, word in outcomes.items():
-        for report in stats.get(category, []):
-            for name, value in getattr(report, "user_properties", ()):
-                if name == "anymedia":
-                    found.setdefault(value[0], {}).setdefault(value[1], []).append(word)
+    for category, (cls, rule, _) in _recorded(stats, "anymedia"):
+        if category in outcomes:
+            found.setdefault(cls, {}).setdefault(rule, []).append(outcomes[category])
     return found
 
 
@@ -135,16 +140,6 @@ def _cell(marks: list[str]) -> str:
         if word in marks:
             return f"{word} {marks.count(word)}/{len(marks)}"
     return f"ok {len(marks)}" if marks else "-"
-
-
-def _gaps(stats: dict[str, list[Any]]) -> Iterable[str]:
-    recorded = {tuple(v) for reports in stats.values() for r in reports for n, v in getattr(r, "user_properties", ()) if n == "anymedia"}
-    return [f"  known gap {rule} of {cls}: {reason}" for cls, rule, reason in sorted(recorded) if reason]
-
-
-def _untested(stats: dict[str, list[Any]]) -> Iterable[str]:
-    recorded = (v for reports in stats.values() for r in reports for n, v in getattr(r, "user_properties", ()) if n == "anymedia_untested")
-    return sorted({line for lines in recorded for line in lines})
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -158,5 +153,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     terminalreporter.write_line("      " + "  ".join(cls.ljust(width) for cls, width in widths.items()))
     for rule in rules:
         terminalreporter.write_line(f"{rule}   " + "  ".join(_cell(found[cls].get(rule, [])).ljust(w) for cls, w in widths.items()))
-    for line in (*_gaps(terminalreporter.stats), *_untested(terminalreporter.stats)):
+    recorded = sorted({tuple(value) for _, value in _recorded(terminalreporter.stats, "anymedia")})
+    gaps = [f"  known gap {rule} of {cls}: {reason}" for cls, rule, reason in recorded if reason]
+    untested = sorted({line for _, lines in _recorded(terminalreporter.stats, "anymedia_untested") for line in lines})
+    for line in (*gaps, *untested):
         terminalreporter.write_line(line)

@@ -10,7 +10,7 @@ import attrs
 import pytest
 from core.planning_matrices import LOCAL, PIXELS, matrix
 
-from anymedia.capabilities.overlay import DEMOTED_SECONDS, Overlay, OverlayStore, ProviderModel
+from anymedia.capabilities.overlay import DEMOTED_SECONDS, Overlay, OverlayStore
 from anymedia.errors import RequestError
 from anymedia.planning import BackendView, Default, Planner
 from anymedia.policy import Policy
@@ -79,8 +79,7 @@ def test_demoted_model_named_by_caller_or_default_is_tried_with_warning(overlays
 
 def test_list_without_model_demotes_it_and_gives_shutdown_dates_and_new_ids(overlays: OverlayStore) -> None:
     day = datetime.date(2026, 11, 20)
-    models = [ProviderModel(id="pix-0", shutdown=day), ProviderModel(id="pix-9")]
-    overlay = overlays.list_models("pix", models, NOW)
+    overlay = overlays.list_models("pix", {"pix-0": day, "pix-9": None}, NOW)
     assert overlay == overlays.load("pix")
     assert overlay.unknown_to(MATRIX) == ["pix-9"]
     corrected = overlay.correct(MATRIX).model("pix-0")
@@ -95,7 +94,7 @@ def test_list_without_model_demotes_it_and_gives_shutdown_dates_and_new_ids(over
 
 
 def test_list_of_other_models_only_demotes_none(overlays: OverlayStore) -> None:
-    overlay = overlays.list_models("pix", [ProviderModel(id="chat-1")], NOW)
+    overlay = overlays.list_models("pix", {"chat-1": None}, NOW)
     assert overlay.demoted(MATRIX, NOW) == {}
 
 
@@ -118,7 +117,7 @@ def test_overlay_unwritable_is_logged(tmp_path: Path, caplog: pytest.LogCaptureF
 
 
 def test_overlay_round_trips_as_json(overlays: OverlayStore) -> None:
-    overlays.list_models("pix", [ProviderModel(id="a", shutdown=TODAY), ProviderModel(id="b")], NOW)
+    overlays.list_models("pix", {"a": TODAY, "b": None}, NOW)
     overlays.refuse("pix", "b", "gone", NOW)
     stored = json.loads((overlays.directory / "pix.json").read_text())
     assert stored == {"refusals": {"b": [NOW, "gone"]}, "listed": {"a": "2026-11-21", "b": None}, "listed_at": NOW}

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import attrs
 
-from anymedia import http
+from anymedia import http, testing
 from anymedia.answers.envelopes import documents, read_error
 from anymedia.answers.media import ExtractedMedia, FoundMedia, extract_media
 from anymedia.context import Context, LoadedMedia, describe_references
@@ -55,8 +55,8 @@ def toolbox() -> str:
     out += [*function("extract_media", extract_media), *_records(ExtractedMedia, FoundMedia)]
     out += [*function("read_error", read_error), *function("documents", documents)]
     out += ["## Media for a fake, in `anymedia.testing`\n"]
-    for name, value in sorted(vars(fakes).items()):
-        if name in fakes.__all__ and inspect.isfunction(inspect.unwrap(value)):
+    for name, value in sorted(vars(testing).items()):
+        if getattr(value, "__module__", "") == fakes.__name__ and inspect.isfunction(inspect.unwrap(value)):
             out += function(name, inspect.unwrap(value))
     return "\n".join(out)
 

@@ -574,20 +574,12 @@ class ListsModels(Protocol):
         """
 
 
-_SPECS = (
-    HasCapabilities,
-    GeneratesImages,
-    Inpaints,
-    EditsWithReferences,
-    GeneratesVideos,
-    ContinuesVideos,
-    GeneratesAudio,
-    Transforms,
-    ChecksJobs,
-    CancelsJobs,
-    FindsSubmissions,
-    ListsModels,
-)
 #: Hook name -> the Protocol that specifies it.
-HOOKS: Mapping[str, type] = {name: spec for spec in _SPECS for name in vars(spec) if not name.startswith("_")}
+HOOKS: Mapping[str, type] = {
+    name: spec
+    for spec in list(globals().values())
+    if isinstance(spec, type) and Protocol in spec.__bases__
+    for name in vars(spec)
+    if not name.startswith("_")
+}
 assert set(get_args(Operation)) <= set(HOOKS)

@@ -365,14 +365,14 @@ def test_doctor_allowlist_is_written_to_the_settings_and_then_holds(call, tmp_pa
 
 
 def test_models_show_what_the_provider_said(call, tmp_path):
-    from anymedia.capabilities.overlay import OverlayStore, ProviderModel
+    from anymedia.capabilities.overlay import OverlayStore
     from anymedia.cli.environment import load_environment
 
     call("models")
     instance, overlays = load_environment().instances["demo"], OverlayStore(tmp_path / "state/overlays")
     ids = [spec.id for spec in instance.matrix.models]
     shutdown = datetime.date(2099, 5, 1)
-    listed = [ProviderModel(id=name, shutdown=shutdown if name == "painter" else None) for name in ids if name != "etching"]
+    listed = {name: shutdown if name == "painter" else None for name in ids if name != "etching"}
     overlays.list_models(instance.account_key, listed, time.time())
     overlays.refuse(instance.account_key, "painter", "no access", time.time())
     found = {m["model"]: m for m in call("models", "demo", "--json").json["models"]}

@@ -39,7 +39,7 @@ def from_json_schema(schema: Mapping[str, Any], *, roles: Mapping[str, str] | No
     properties = found.get("properties")
     if not isinstance(properties, Mapping):
         raise PluginContractError("the schema of a model's input has no properties")
-    given, required = roles or {}, set(_texts(found.get("required")))
+    given, required = roles or {}, found.get("required")
     if wrong := [f"{name}: {role!r}" for name, role in given.items() if role not in ROLES]:
         raise PluginContractError(f"roles of a schema: {', '.join(wrong)}; expected one of {', '.join(sorted(ROLES))}")
     spec: dict[str, Any] = {"inputs": {}, "options": {}}
@@ -48,7 +48,7 @@ def from_json_schema(schema: Mapping[str, Any], *, roles: Mapping[str, str] | No
         role = given.get(name) or _role(name, one, root)
         if not re.fullmatch(OPTION_NAME, str(name)) or role == "none":
             continue
-        needed = name in required and one.get("default") is None
+        needed = isinstance(required, list) and name in required and one.get("default") is None
         if role == "prompt" and name == "prompt":
             spec["prompt"] = _prompt(one, needed)
         elif role in _MEDIA:
@@ -72,10 +72,6 @@ def _input_of(schema: Mapping[str, Any]) -> Any:
 
 def _table(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
-
-
-def _texts(value: Any) -> list[str]:
-    return [text for text in value if isinstance(text, str)] if isinstance(value, list) else []
 
 
 def _resolved(root: Mapping[str, Any], value: Any, depth: int = 0) -> Mapping[str, Any]:

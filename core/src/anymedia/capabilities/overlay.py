@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import datetime
 import functools
+import itertools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,25 +37,17 @@ def _log(level: str, text: str, *values: object) -> None:
 
 
 @frozen(kw_only=True)
-class ProviderModel:
-    """A model in a provider's list: its id, and its shutdown date if the provider gives one."""
-
-    id: str
-    shutdown: datetime.date | None = None
-
-
-@frozen(kw_only=True)
 class Overlay:
     """What a provider said about the models of one instance and account.
 
     Attributes:
         refusals: model -> (time of the refusal in seconds since the epoch, the provider's message).
-        listed: the models in the provider's list by id; empty if it was never listed.
+        listed: the ids in the provider's list, each with its shutdown date if that is given; empty if it was never listed.
         listed_at: time of the list in seconds since the epoch.
     """
 
     refusals: Mapping[str, tuple[float, str]] = attrs.field(factory=dict, hash=False)
-    listed: Mapping[str, ProviderModel] = attrs.field(factory=dict, hash=False)
+    listed: Mapping[str, datetime.date | None] = attrs.field(factory=dict, hash=False)
     listed_at: float = 0.0
 
     def demoted(self, matrix: CapabilityMatrix, now: float) -> dict[str, str]:
@@ -69,7 +62,7 @@ class Overlay:
 
     def not_listed(self, matrix: CapabilityMatrix, now: float) -> list[str]:
         """Return the models that the provider does not list; none if the list is outdated or has none of the matrix's models."""
-        missing = [spec.id for spec in matrix.models if self._entry(spec) is None]
+        missing = [spec.id for spec in matrix.models if self._name(spec) is None]
         is_current = 0 <= now - self.listed_at < _LIST_SECONDS
         return missing if is_current and len(missing) < len(matrix.models) else []
 
@@ -77,10 +70,10 @@ class Overlay:
         """Return a matrix with the shutdown dates of the provider's list."""
         changed = {}
         for spec in matrix.models:
-            entry = self._entry(spec)
-            if entry is not None and entry.shutdown is not None and entry.shutdown != spec.lifecycle.retires:
+            day = self.listed.get(self._name(spec) or "")
+            if day is not None and day != spec.lifecycle.retires:
                 source = f"the provider's list of {_utc(self.listed_at)[:10]}"
-                life = attrs.evolve(spec.lifecycle, retires=entry.shutdown, certainty="firm", source=source)
+                life = attrs.evolve(spec.lifecycle, retires=day, certainty="firm", source=source)
                 changed[spec.id] = attrs.evolve(spec, lifecycle=life)
         return attrs.evolve(matrix, models=tuple(changed.get(s.id, s) for s in matrix.models)) if changed else matrix
 
@@ -88,14 +81,14 @@ class Overlay:
         """Return the listed ids that a matrix does not have."""
         return sorted(model for model in self.listed if matrix.model(model) is None)
 
-    def _entry(self, spec: ModelSpec) -> ProviderModel | None:
-        return next((self.listed[name] for name in (spec.id, *spec.aliases) if name in self.listed), None)
+    def _name(self, spec: ModelSpec) -> str | None:
+        return next((name for name in (spec.id, *spec.aliases) if name in self.listed), None)
 
     def to_json(self) -> dict[str, Any]:
         """Return the overlay JSON-ready."""
         return {
             "refusals": {model: [at, message] for model, (at, message) in self.refusals.items()},
-            "listed": {m.id: None if m.shutdown is None else m.shutdown.isoformat() for m in self.listed.values()},
+            "listed": {model: day and day.isoformat() for model, day in self.listed.items()},
             "listed_at": self.listed_at,
         }
 
@@ -110,10 +103,9 @@ def _read(raw: Any) -> Overlay:
     Raises:
         ValueError, TypeError, KeyError, AttributeError: it is not one.
     """
-    days = {str(model): None if day is None else datetime.date.fromisoformat(day) for model, day in raw["listed"].items()}
     return Overlay(
         refusals={str(model): (float(at), str(message)[:_TEXT]) for model, (at, message) in raw["refusals"].items()},
-        listed={model: ProviderModel(id=model, shutdown=day) for model, day in days.items()},
+        listed={str(model): None if day is None else datetime.date.fromisoformat(day) for model, day in raw["listed"].items()},
         listed_at=float(raw["listed_at"]),
     )
 
@@ -149,14 +141,7 @@ class OverlayStore:
             return Overlay()
 
     def refuse(self, key: str, model: str, message: str, now: float) -> None:
-        """Record that a provider refused a model; a failure to write is logged.
-
-        Args:
-            key: the instance's ``account_key``.
-            model: the model's id.
-            message: what the provider said, sanitized.
-            now: seconds since the epoch.
-        """
+        """Record that a provider refused a model of the instance with an ``account_key``, and its sanitized message."""
         own = self.load(key)
         recent = {name: found for name, found in own.refusals.items() if 0 <= now - found[0] < DEMOTED_SECONDS}
         self._write(key, attrs.evolve(own, refusals={**recent, model: (now, message[:_TEXT])}))
@@ -167,10 +152,9 @@ class OverlayStore:
         if model in own.refusals:
             self._write(key, attrs.evolve(own, refusals={name: found for name, found in own.refusals.items() if name != model}))
 
-    def list_models(self, key: str, models: Iterable[ProviderModel], now: float) -> Overlay:
-        """Replace the provider's list of an instance; return the new overlay."""
-        listed = {model.id: model for model, _ in zip(models, range(_MODELS), strict=False)}
-        found = attrs.evolve(self.load(key), listed=listed, listed_at=now)
+    def list_models(self, key: str, models: Mapping[str, datetime.date | None], now: float) -> Overlay:
+        """Replace the provider's list of an instance, see `Overlay.listed`; return the new overlay."""
+        found = attrs.evolve(self.load(key), listed=dict(itertools.islice(models.items(), _MODELS)), listed_at=now)
         self._write(key, found)
         return found
 

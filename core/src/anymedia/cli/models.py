@@ -229,13 +229,11 @@ def _refreshed(environment: Environment, instance: BackendInstance) -> dict[str,
 
 def _save_overlay(environment: Environment, instance: BackendInstance, listed: Sequence[ListedModel]) -> tuple[Path, dict[str, Any]]:
     """Save which models a service lists, and until when; return the file and what that changes in the instance's matrix."""
-    from ..capabilities.overlay import OverlayStore, ProviderModel
+    from ..capabilities.overlay import OverlayStore
 
     overlays = OverlayStore(environment.settings.state_dir / "overlays")
     now = time.time()
-    overlay = overlays.list_models(
-        instance.account_key, (ProviderModel(id=model.id, shutdown=_parsed_date(model.retires)) for model in listed), now
-    )
+    overlay = overlays.list_models(instance.account_key, {model.id: _parsed_date(model.retires) for model in listed}, now)
     found = changes(instance.matrix, overlay.correct(instance.matrix))
     found["added"], found["removed"] = overlay.unknown_to(instance.matrix), sorted(overlay.not_listed(instance.matrix, now))
     return overlays.path(instance.account_key), found

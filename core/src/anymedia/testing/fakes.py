@@ -20,28 +20,6 @@ from typing import Any, BinaryIO, Literal, get_args
 
 import attrs
 
-__all__ = [
-    "CANARY",
-    "FLOODS",
-    "MEANINGS",
-    "REDIRECTS",
-    "RETRY_AFTER",
-    "SCENARIOS",
-    "Answer",
-    "Call",
-    "FakeService",
-    "Scenario",
-    "Wire",
-    "fake_service",
-    "flood",
-    "half_mask",
-    "painted",
-    "picture",
-    "sound",
-    "video",
-    "write_flood",
-]
-
 #: A key to give to the backend: it must never appear in any text.
 CANARY = "canary-key-7f3e91d2c4"
 #: The seconds that the answer of the ``rate_limited`` scenario asks to wait, in whatever form the service uses.
