@@ -17,8 +17,6 @@ from .errors import InvalidRequest, OutputMismatch, Problem
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-__all__ = ["Convention", "MaskFormat", "MaskPlane", "Pasted", "convert", "outside_difference", "paste_back", "read_mask"]
-
 #: Format for a model: PNG with transparency (transparent = edit), white = edit, black = edit, or white on black as a picture.
 MaskFormat = Literal["alpha", "white", "black", "guidance"]
 #: Meaning of a mask file; ``auto``: transparency if there is any, else white = edit.

@@ -47,7 +47,8 @@ class MediaView:
         Raises:
             UnsupportedInput: it is not an image.
         """
-        self._need("image", "numpy() returns the frames or the samples")
+        if not self.mime.startswith("image/"):
+            raise UnsupportedInput(f"{self.path.name} is {self.mime}, not an image", fix="numpy() returns the frames or the samples")
         from .convert.images import open_picture
 
         return open_picture(self.bytes)
@@ -117,10 +118,6 @@ class MediaView:
 
     def _repr_html_(self) -> str:
         return html_of(self)
-
-    def _need(self, medium: str, fix: str) -> None:
-        if not self.mime.startswith(f"{medium}/"):
-            raise UnsupportedInput(f"{self.path.name} is {self.mime}, not an {medium}", fix=fix)
 
     @property
     def bytes(self) -> bytes:  # last: an annotation below it would mean this property

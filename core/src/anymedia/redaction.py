@@ -20,17 +20,6 @@ from .credentials import Secret
 if TYPE_CHECKING:
     import logging  # slow to import; only what writes or filters log records imports it
 
-__all__ = [
-    "RedactingFilter",
-    "clean_text",
-    "forget_secret",
-    "install_log_redaction",
-    "quiet_loggers",
-    "redact",
-    "register_secret",
-    "summarize_exception",
-]
-
 HIDDEN = "[hidden]"
 #: Shorter texts are not treated as secrets: replacing them would garble everything.
 _SHORTEST = 6

@@ -256,15 +256,11 @@ def _paired(sign: str) -> Callable[[Any], Any]:
     return text
 
 
-def _extra() -> Any:
-    return attrs.field(
-        factory=dict,
-        hash=False,
-        metadata={"role": "intent", "doc": "provider-only options, as the model declares them", "check": check_json},
-    )
+def _mapping(doc: str, check: Callable[[Any], str | None] | None = check_json, converter: Callable[[Any], Any] | None = None) -> Any:
+    metadata = {"role": "intent", "doc": doc, "check": check}
+    return attrs.field(factory=dict, converter=converter, hash=False, metadata=metadata)
 
 
-_PROMPT = "what to make"
 #: The task that takes a model's own inputs under their own names, see `anymedia.capabilities.from_json_schema`.
 RUN = "run"
 _SEED = in_range(0, 2**63 - 1, integer=True)
@@ -288,8 +284,8 @@ class _Any:
 
 @frozen(kw_only=True)
 class _Base(_Any):
-    prompt: str = intent(_PROMPT, check=check_text, default=attrs.NOTHING)
-    extra_params: Mapping[str, Any] = _extra()
+    prompt: str = intent("what to make", check=check_text, default=attrs.NOTHING)
+    extra_params: Mapping[str, Any] = _mapping("provider-only options, as the model declares them")
 
 
 @frozen(kw_only=True)
@@ -484,13 +480,9 @@ class Transform(_Any):
     media: ClassVar[Literal["image", "video", "audio", ""]] = ""
 
     task: str = intent("the task, as the model declares it", check=check_task, default=attrs.NOTHING)
-    inputs: Mapping[str, Media | Mask | tuple[Media, ...]] = attrs.field(
-        factory=dict, converter=_inputs, hash=False, metadata={"role": "intent", "doc": "the inputs by role", "check": None}
-    )
+    inputs: Mapping[str, Media | Mask | tuple[Media, ...]] = _mapping("the inputs by role", None, _inputs)
     prompt: str = intent("what to make, for a task that takes a prompt", check=check_prompt, default="")
-    options: Mapping[str, Any] = attrs.field(
-        factory=dict, hash=False, metadata={"role": "intent", "doc": "options of the task, as the model declares them", "check": check_json}
-    )
+    options: Mapping[str, Any] = _mapping("options of the task, as the model declares them")
 
     @property
     def operation(self) -> str:

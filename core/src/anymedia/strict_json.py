@@ -199,22 +199,10 @@ def _path(value: Any, _: Any) -> Path:
 
 
 def _tuple_hook(converter: Any) -> Callable[[Any, Any], tuple[Any, ...]]:
-    from cattrs.errors import IterableValidationError, IterableValidationNote
-
     def hook(value: Any, kind: Any) -> tuple[Any, ...]:
         if not isinstance(value, list | tuple):
             raise wrong_type(value, list)
-        inner = typing.get_args(kind)[0]
-        found, errors = [], []
-        for i, item in enumerate(value):
-            try:
-                found.append(item if inner is Any else converter.structure(item, inner))
-            except Exception as error:  # noqa: BLE001 - all items are checked and reported together
-                error.add_note(IterableValidationNote(f"item {i}", i, inner))
-                errors.append(error)
-        if errors:
-            raise IterableValidationError("wrong items", errors, kind)
-        return tuple(found)
+        return tuple(converter.structure(value, types.GenericAlias(list, typing.get_args(kind)[:1])))
 
     return hook
 

@@ -224,5 +224,5 @@ def test_damaged_file_is_left_as_it_is_shortened_or_completed_but_never_raises(r
     data = head + rest
     repair = find_repair(data)
     assert 0 <= repair.end <= len(data)
-    written = max([repair.end, *(edit.offset + len(edit.data) for edit in repair.edits)])
+    written = max([repair.end, *(offset + len(new) for offset, new in repair.edits)])
     assert len(repair_bytes(data)[0]) == written <= len(data) + 12  # the end of a PNG is added

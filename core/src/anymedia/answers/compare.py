@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..media import format_of
@@ -52,50 +52,32 @@ def differences(request: Mapping[str, Any], file: MediaFile, *, converted_to: st
         file: the received file, with its size after its EXIF orientation.
         converted_to: the format that the core converted it to, if it did; then that is compared.
     """
-    found = [_format(request, file, converted_to), _size(request, file), _aspect_ratio(request, file), _duration(request, file)]
-    return tuple(warning for warning in found if warning is not None)
+    return tuple(_differences(request, file, converted_to or request.get("output_format")))
 
 
-def _format(request: Mapping[str, Any], file: MediaFile, converted_to: str | None) -> Warning | None:
-    wanted, came = converted_to or request.get("output_format"), format_of(file.mime)
-    if not wanted or not came or wanted in {came, "auto"} or (wanted, came) in _SAME:
-        return None
-    return Warning("format_differs", f"{wanted} was requested and {came} was returned")
-
-
-def _pixels(request: Mapping[str, Any]) -> tuple[int, int] | None:
-    size = re.fullmatch(r"([0-9]{1,5}) ?[xX\u00d7*] ?([0-9]{1,5})", str(request.get("size") or ""))
-    return (int(size[1]), int(size[2])) if size and int(size[1]) and int(size[2]) else None
-
-
-def _size(request: Mapping[str, Any], file: MediaFile) -> Warning | None:
-    wanted = _pixels(request)
-    if wanted is None or not file.width or not file.height or wanted == (file.width, file.height):
-        return None
-    text = f"{wanted[0]}x{wanted[1]} pixels were requested and {file.width}x{file.height} were returned"
-    return Warning("size_differs", text)
-
-
-def _aspect_ratio(request: Mapping[str, Any], file: MediaFile) -> Warning | None:
-    ratio = re.fullmatch(r"([0-9]{1,4}(?:\.[0-9]{1,4})?):([0-9]{1,4}(?:\.[0-9]{1,4})?)", str(request.get("aspect_ratio") or ""))
-    if ratio is None or _pixels(request) is not None or not file.width or not file.height:
-        return None  # where both were sent, the size is compared
-    wide, high = float(ratio[1]), float(ratio[2])
-    if not wide or not high or abs(file.width * high / (file.height * wide) - 1) <= _RATIO_PART:
-        return None
-    return Warning("aspect_ratio_differs", f"{ratio[0]} was requested and {file.width}x{file.height} pixels were returned")
-
-
-def _duration(request: Mapping[str, Any], file: MediaFile) -> Warning | None:
+def _differences(request: Mapping[str, Any], file: MediaFile, wanted: Any) -> Iterator[Warning]:
+    came = format_of(file.mime)
+    if wanted and came and wanted not in {came, "auto"} and (wanted, came) not in _SAME:
+        yield Warning("format_differs", f"{wanted} was requested and {came} was returned")
+    if file.width and file.height:
+        returned = f"{file.width}x{file.height}"
+        size = re.fullmatch(r"([0-9]{1,5}) ?[xX\u00d7*] ?([0-9]{1,5})", str(request.get("size") or ""))
+        width, height = map(int, size.groups()) if size else (0, 0)
+        ratio = re.fullmatch(r"([0-9]{1,4}(?:\.[0-9]{1,4})?):([0-9]{1,4}(?:\.[0-9]{1,4})?)", str(request.get("aspect_ratio") or ""))
+        wide, high = map(float, ratio.groups()) if ratio else (0.0, 0.0)
+        if width and height:  # where both were sent, the size is compared
+            if (width, height) != (file.width, file.height):
+                yield Warning("size_differs", f"{width}x{height} pixels were requested and {returned} were returned")
+        elif ratio and wide and high and abs(file.width * high / (file.height * wide) - 1) > _RATIO_PART:
+            yield Warning("aspect_ratio_differs", f"{ratio[0]} was requested and {returned} pixels were returned")
     try:
-        wanted = float(request.get("duration") or 0)
+        seconds = float(request.get("duration") or 0)
     except (TypeError, ValueError):
-        return None
-    if not wanted or not file.seconds or request.get("kind") == "continue_video":
-        return None  # what is appended to an earlier video comes with it
-    if abs(file.seconds - wanted) <= max(_SECONDS, _SECONDS_PART * wanted):
-        return None
-    return Warning("duration_differs", f"{wanted:g} s were requested and {file.seconds:.1f} s were returned")
+        return
+    if not seconds or not file.seconds or request.get("kind") == "continue_video":
+        return  # what is appended to an earlier video comes with it
+    if abs(file.seconds - seconds) > max(_SECONDS, _SECONDS_PART * seconds):
+        yield Warning("duration_differs", f"{seconds:g} s were requested and {file.seconds:.1f} s were returned")
 
 
 def lost_transparency(picture: Picture | bytes, *, asked: bool) -> tuple[Warning, ...]:

@@ -30,14 +30,6 @@ from .base64_text import HEAD, format_of_head
 _T = TypeVar("_T")
 
 
-@attrs.frozen
-class Edit:
-    """Bytes to write over a file's own, at an offset."""
-
-    offset: int
-    data: bytes
-
-
 @attrs.frozen(kw_only=True)
 class Repair:
     """What to change in a file.
@@ -45,14 +37,14 @@ class Repair:
     Attributes:
         size: bytes that the file has.
         end: bytes that belong to it; what follows is cut.
-        edits: sizes to correct.
+        edits: sizes to correct: offset, and the bytes to write over the file's own.
         warnings: what is wrong with it, for the caller.
         seconds: how long a WAV or an AIFF runs, if that is known.
     """
 
     size: int
     end: int
-    edits: tuple[Edit, ...] = ()
+    edits: tuple[tuple[int, bytes], ...] = ()
     warnings: tuple[Warning, ...] = ()
     seconds: float | None = None
 
@@ -80,7 +72,7 @@ def find_repair(source: bytes | BinaryIO | Path) -> Repair:
     edit = _webp_size(reader) if name == "webp" else _missing_end(source, name) if (end or 1 << 62) > reader.size else None
     if edit is not None:
         text = f"the {name.upper()} file's length or end was missing or wrong and was corrected; the picture may be incomplete"
-        end = reader.size if edit.offset >= reader.size else 8 + int.from_bytes(edit.data, "little")
+        end = reader.size if edit[0] >= reader.size else 8 + int.from_bytes(edit[1], "little")
         return attrs.evolve(nothing, end=end, edits=(edit,), warnings=(Warning("container_corrected", text),))
     if end is None or end >= reader.size:
         return nothing
@@ -106,7 +98,7 @@ def _cut(count: int, name: str) -> Warning:
     return Warning("trailing_bytes_removed", f"{what} after the end of the {name.upper()} file were removed")
 
 
-def _missing_end(source: bytes | BinaryIO, name: str) -> Edit | None:
+def _missing_end(source: bytes | BinaryIO, name: str) -> tuple[int, bytes] | None:
     """Return what to add to a picture that lacks only its end marker, or a part of it."""
     end = _ENDS.get(name)
     if end is None:
@@ -118,10 +110,10 @@ def _missing_end(source: bytes | BinaryIO, name: str) -> Edit | None:
         data = source.read(_MOST_WITHOUT_END)
     given = next(count for count in reversed(range(len(end))) if data.endswith(end[:count]))
     whole = data + end[given:]
-    return Edit(len(data), end[given:]) if _attempt(_END_OF[name], Reader(whole)) == len(whole) else None
+    return (len(data), end[given:]) if _attempt(_END_OF[name], Reader(whole)) == len(whole) else None
 
 
-def _webp_size(reader: Reader) -> Edit | None:
+def _webp_size(reader: Reader) -> tuple[int, bytes] | None:
     """Return the correct size for a WebP whose chunks are whole and whose header says another one."""
     position, ends = 12, {0}
     while position + 8 <= reader.size and all(32 <= c < 127 for c in reader.at(position, 4)):
@@ -129,7 +121,7 @@ def _webp_size(reader: Reader) -> Edit | None:
         position += position % 2 and position < reader.size
         ends |= {position, position + 1}
     claimed = 8 + reader.le32(4)
-    return None if claimed in ends or not 12 < position <= reader.size else Edit(4, (position - 8).to_bytes(4, "little"))
+    return None if claimed in ends or not 12 < position <= reader.size else (4, (position - 8).to_bytes(4, "little"))
 
 
 def _lead(reader: Reader) -> int:
@@ -154,8 +146,8 @@ def repair_bytes(data: bytes) -> tuple[bytes, tuple[Warning, ...]]:
     if not repair.edits:
         return data[: repair.end], repair.warnings
     made = bytearray(memoryview(data)[: repair.end])
-    for edit in repair.edits:
-        made[edit.offset : edit.offset + len(edit.data)] = edit.data
+    for offset, new in repair.edits:
+        made[offset : offset + len(new)] = new
     return bytes(made), repair.warnings
 
 
@@ -176,9 +168,9 @@ def repair_file(target: Path | int) -> tuple[Warning, ...]:
         if count := _lead(Reader(file)):
             _shift(file, count)
         repair = find_repair(file)
-        for edit in repair.edits:
-            file.seek(edit.offset)
-            file.write(edit.data)
+        for offset, new in repair.edits:
+            file.seek(offset)
+            file.write(new)
         if repair.end < repair.size:
             file.truncate(repair.end)
         return (*(_led(count) if count else ()), *repair.warnings)
@@ -238,7 +230,7 @@ def _correct_sizes(reader: Reader) -> Repair | None:
     wanted = [(4, end - 8), (sound.head + 4, whole)]
     if sound.frames_at is not None:
         wanted.append((sound.frames_at, length // sound.block))
-    edits = tuple(Edit(at, value.to_bytes(4, sound.order)) for at, value in wanted if value < 2**32 and _differs(sound, at, value))
+    edits = tuple([(at, value.to_bytes(4, sound.order)) for at, value in wanted if value < 2**32 and _differs(sound, at, value)])
     name, seconds, warnings = "WAV" if is_wav else "AIFF", length / sound.block / sound.rate, []
     if edits:
         text = f"the {name} file's header gave a wrong length, as streamed sound does; it was corrected to {seconds:.3f} s"
@@ -331,10 +323,6 @@ def _until_damaged(parts: Iterator[_T]) -> Iterator[_T]:
         return
 
 
-def _png(reader: Reader) -> int:
-    return max(end for end, _ in png_chunks(reader))
-
-
 def _jpeg(reader: Reader) -> int:
     """Return the end of the picture, or of a known trailer that belongs to it (the gain map of an HDR photo)."""
     position = jpeg_end(reader, 0)
@@ -349,10 +337,6 @@ def _jpeg(reader: Reader) -> int:
 def _bmp(reader: Reader) -> int | None:
     length = reader.le32(2)
     return length if length > _BMP_HEAD else None
-
-
-def _gif(reader: Reader) -> int:
-    return read_gif(reader).end
 
 
 def _webp(reader: Reader) -> int:
@@ -440,17 +424,13 @@ def _is_added(rest: bytes) -> bool:
 
 #: Format name -> the function that finds the end. A TIFF has none: its parts may be in any order.
 _END_OF: Mapping[str, Callable[[Reader], int | None]] = {
-    "png": _png,
+    "png": lambda reader: max(end for end, _ in png_chunks(reader)),
     "jpeg": _jpeg,
-    "gif": _gif,
+    "gif": lambda reader: read_gif(reader).end,
     "webp": _webp,
     "bmp": _bmp,
-    "mp4": _boxes,
-    "mov": _boxes,
-    "m4a": _boxes,
-    "avif": _boxes,
-    "ogg": _ogg,
-    "opus": _ogg,
+    **dict.fromkeys(("mp4", "mov", "m4a", "avif"), _boxes),
+    **dict.fromkeys(("ogg", "opus"), _ogg),
     "mp3": functools.partial(_frames, "mp3"),
     "aac": functools.partial(_frames, "aac"),
     "webm": _webm,

@@ -12,7 +12,7 @@ import html
 import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import attrs
@@ -165,21 +165,23 @@ def read_error(body: Any) -> AnsweredError:
 def _of_object(body: Any) -> AnsweredError:
     body = _canonical(body)
     nodes = list(itertools.islice(_objects(body), _MOST_NODES))
-    strings = {key: _first_code(nodes, key) for key in _NAMED}
+    strings = {key: _first(nodes, key) for key in _NAMED}
     codes = [_plain(value) for node in nodes for key in _CODES if (value := _code(_member(node, key)))]
     texts = [_text(_member(node, key)) for node in nodes for key in _CODES]
     labels = [plain for text in texts if len(text) <= _CODE and (plain := _plain(text))]
     codes += ["moderated" for node in nodes if "moderated" in _plain(_text(_member(node, "status")))]
     codes += ["refusal" for node in nodes if _text(_member(node, "refusal"))]
+    worded = _first(nodes, "error", lambda code: "_" in code)
+    numbers = (_number(_member(node, key)) for node in nodes for key in ("code", "status", "status_code"))
     text = _words(body, 0, iter(range(_MOST_NODES)))
     whole = "" if text else _shown(_dumped(body))
     return AnsweredError(
         text=_shown(text) or (whole if _admits(body) else ""),
         whole=whole,
-        code=strings["code"] or strings["error_code"] or _error_as_code(nodes) or strings["name"] or _status_name(nodes),
+        code=strings["code"] or strings["error_code"] or worded or strings["name"] or _first(nodes, "status", str.isupper),
         type=strings["error_type"] or strings["type"],
         param=strings["param"] or strings["field"],
-        status=next((found for node in nodes for key in ("code", "status", "status_code") if (found := _number(_member(node, key)))), None),
+        status=next((number for number in numbers if number is not None and 100 <= number < 600), None),
         codes=tuple(dict.fromkeys(codes)),
         labels=tuple(dict.fromkeys([*labels, *codes])),
         reasons=tuple(dict.fromkeys(reason for node in nodes for reason in _reasons(node))),
@@ -407,9 +409,8 @@ def _admits(body: Any) -> bool:
 
 def _failed_number(value: Any) -> bool:
     """Whether a service's own number says that a request failed: none of 0, 1 and 2xx."""
-    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value):
-        value = int(value)
-    return isinstance(value, int) and not isinstance(value, bool) and value not in {0, 1} and not 200 <= value < 300
+    number = _number(value)
+    return number is not None and number not in {0, 1} and not 200 <= number < 300
 
 
 def _finished_badly(body: Any) -> bool:
@@ -417,25 +418,16 @@ def _finished_badly(body: Any) -> bool:
     return any(word in reason for word in ("safety", "filter", "prohibited", "recitation", "blocklist", "spii", "refus", "imageother"))
 
 
-def _status_name(nodes: list[Any]) -> str:
-    """Return a status that is a name in capitals (``INVALID_ARGUMENT``)."""
-    return next((found for node in nodes if (found := _code(_member(node, "status"))).isupper()), "")
-
-
-def _error_as_code(nodes: list[Any]) -> str:
-    """Return ``error`` where it is a code in a text (``{"error": "invalid_request", "message": ...}``)."""
-    found = (_text(_member(node, "error")) for node in nodes)
-    return next((clean_text(text, _CODE) for text in found if "_" in text and _CODE_LIKE.fullmatch(text)), "")
-
-
-def _first_code(nodes: list[Any], key: str) -> str:
-    return next((clean_text(found, _CODE) for node in nodes if (found := _code(_member(node, key)))), "")
+def _first(nodes: list[Any], key: str, is_wanted: Callable[[str], bool] = bool) -> str:
+    """Return the first code under a key that is wanted."""
+    codes = (_code(_member(node, key)) for node in nodes)
+    return next((clean_text(code, _CODE) for code in codes if code and is_wanted(code)), "")
 
 
 def _code(value: Any) -> str:
     """Return a code as text: a short name; an enumeration's member by its value."""
-    value = getattr(value, "value", value)
-    return value.strip() if isinstance(value, str) and _CODE_LIKE.fullmatch(value.strip()) else ""
+    text = _text(value)
+    return text if _CODE_LIKE.fullmatch(text) else ""
 
 
 def _text(value: Any) -> str:
@@ -448,9 +440,9 @@ def _plain(code: str) -> str:
 
 
 def _number(value: Any) -> int | None:
-    if isinstance(value, str) and re.fullmatch(r"[1-5]\d\d", value):
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value):
         value = int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) and 100 <= value < 600 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _reasons(node: Any) -> Iterator[str]:

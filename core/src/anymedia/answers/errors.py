@@ -233,7 +233,7 @@ def error_from(
         kind = "model"
     if found.form == "html" and (status is None or status < 400):
         kind = "address"
-    known = _Known(found, who, status, base_url, request_id, retry_after, delivery)
+    known = _Known(found, who, status, base_url, request_id, delivery)
     missing = about == "job" and (kind in {"model", "address"} and status in {404, 405, 410})
     error = known.error(kind) if not missing else known.unknown_job() if found.form == "json" else known.error("broken")
     error.provider_message = found.text
@@ -250,7 +250,6 @@ class _Known:
     status: int | None
     base_url: str
     request_id: str | None
-    retry_after: float | None
     delivery: Delivery | None
 
     def error(self, kind: ErrorKind) -> MediaError:
@@ -294,16 +293,13 @@ class _Known:
         if kind == "redirect":
             fix = "correct base_url; neither the request nor the key was sent on"
             return BadBackendResponse(self._said(f"the address of {who} redirects elsewhere"), fix=fix, **refused)
-        return self._unavailable(kind)
+        is_overload = kind == "overload" and self.found.form == "json"
+        said = self._said(f"{who} is overloaded" if is_overload else f"{who} failed")
+        return BackendUnavailable(said, request_id=self.request_id, delivery=self.delivery)
 
     def unknown_job(self) -> MediaError:
         """Return the error for a job that the provider does not find."""
         return JobNotFound(self._said(f"{self.who} does not know the job"), request_id=self.request_id)
-
-    def _unavailable(self, kind: ErrorKind) -> MediaError:
-        is_overload = kind == "overload" and self.found.form == "json"
-        said = self._said(f"{self.who} is overloaded" if is_overload else f"{self.who} failed")
-        return BackendUnavailable(said, request_id=self.request_id, delivery=self.delivery)
 
     def _wrong_address(self) -> MediaError:
         shown = without_query(self.base_url) if self.base_url else "the address in base_url"
