@@ -19,11 +19,10 @@ from typing import BinaryIO, Literal, TypeVar
 import attrs
 
 from ..errors import InvalidRequest
-from ..probe import webm
-from ..probe.audio import CRC16, REACH, after_id3, frame_head, frames, pages, read_flac
-from ..probe.isobmff import boxes
+from ..probe.audio import CRC16, REACH, after_id3, chunks, frame_head, frames, pages, read_flac
 from ..probe.pictures import has_camera_trailer, jpeg_end, png_chunks, read_gif
 from ..probe.reader import Reader, TooManyParts
+from ..probe.video import CLUSTER, OPEN, SEGMENT, boxes, elements
 from ..results import Warning
 from .base64_text import HEAD, format_of_head
 
@@ -69,7 +68,7 @@ def find_repair(source: bytes | BinaryIO | Path) -> Repair:
     if name in {"wav", "aiff"}:
         return _attempt(_correct_sizes, reader) or nothing
     end = _attempt(_END_OF.get(name, lambda _: None), reader)
-    edit = _webp_size(reader) if name == "webp" else _missing_end(source, name) if (end or 1 << 62) > reader.size else None
+    edit = _attempt(_webp_size, reader) if name == "webp" else _missing_end(source, name) if (end or 1 << 62) > reader.size else None
     if edit is not None:
         text = f"the {name.upper()} file's length or end was missing or wrong and was corrected; the picture may be incomplete"
         end = reader.size if edit[0] >= reader.size else 8 + int.from_bytes(edit[1], "little")
@@ -116,8 +115,8 @@ def _missing_end(source: bytes | BinaryIO, name: str) -> tuple[int, bytes] | Non
 def _webp_size(reader: Reader) -> tuple[int, bytes] | None:
     """Return the correct size for a WebP whose chunks are whole and whose header says another one."""
     position, ends = 12, {0}
-    while position + 8 <= reader.size and all(32 <= c < 127 for c in reader.at(position, 4)):
-        position += 8 + reader.le32(position + 4)
+    for _, start, length in _until_damaged(chunks(reader, 12, reader.size)):
+        position = start + length
         position += position % 2 and position < reader.size
         ends |= {position, position + 1}
     claimed = 8 + reader.le32(4)
@@ -248,23 +247,18 @@ def _differs(sound: _Sound, at: int, value: int) -> bool:
 
 def _walk(sound: _Sound, *, is_wav: bool) -> None:
     """Read the chunks up to the samples, and those behind them as far as they are whole."""
-    reader, position = sound.reader, 12
-    while position + 8 <= reader.size:
-        reader.step()
-        name, length, start = reader.at(position, 4), sound.number(position + 4), position + 8
-        if not all(32 <= c < 127 for c in name):
-            return
+    size = sound.reader.size
+    for name, start, length in _until_damaged(chunks(sound.reader, 12, size, sound.order)):
         if name in {b"data", b"SSND"} and not sound.start:
             sound.offset = 0 if is_wav else 8
-            sound.head, sound.start, sound.length = position, start + sound.offset, max(0, length - sound.offset)
+            sound.head, sound.start, sound.length = start - 8, start + sound.offset, max(0, length - sound.offset)
         elif name == b"fmt ":
             _wav_format(sound, start)
         elif name == b"COMM":
             _aiff_format(sound, start, length)
-        if start + length > reader.size:
+        if start + length > size:
             return
-        position = start + length + length % 2
-        sound.after = min(position, reader.size)
+        sound.after = min(start + length + length % 2, size)
 
 
 def _wav_format(sound: _Sound, start: int) -> None:
@@ -378,11 +372,11 @@ def _frames(name: str, reader: Reader) -> int | None:
 
 def _webm(reader: Reader) -> int | None:
     position, clusters = 0, 0
-    for element in _until_damaged(webm.elements(reader)):
-        if element.number == webm.SEGMENT and element.end != webm.OPEN:
+    for element in _until_damaged(elements(reader)):
+        if element.number == SEGMENT and element.end != OPEN:
             return element.end
-        clusters += element.number == webm.CLUSTER
-        position = element.start if element.end == webm.OPEN else element.end
+        clusters += element.number == CLUSTER
+        position = element.start if element.end == OPEN else element.end
     return position if clusters else None
 
 

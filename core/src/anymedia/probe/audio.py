@@ -7,6 +7,7 @@ import functools
 import math
 import zlib
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 import attrs
 
@@ -175,7 +176,6 @@ def frame_head(data: bytes) -> int:
 
 def _reach_of(head: bytes, block: int) -> int:
     """Return the number of samples up to the end of a frame; ``block``: samples per frame with a fixed block size."""
-    length = frame_head(head)
     lead, extra = head[4], 0 if head[4] < 0x80 else 7 - (head[4] ^ 0xFF).bit_length()
     number = lead if not extra else lead & (0x3F >> extra)
     for byte in head[5 : 5 + extra]:
@@ -185,7 +185,6 @@ def _reach_of(head: bytes, block: int) -> int:
         own = int.from_bytes(head[5 + extra : 5 + extra + code - 5], "big") + 1
     else:
         own = 192 if code == 1 else 576 << code - 2 if code < 6 else 256 << code - 8
-    assert length
     return own + (number if head[1] & 1 else number * block)
 
 
@@ -300,20 +299,21 @@ def read_riff(reader: Reader) -> Facts:
     raise refuse("it is a RIFF file of a kind that is not supported")
 
 
-def _chunks(reader: Reader, position: int, end: int) -> list[tuple[bytes, int, int]]:
-    """Return (name, start, length) of all chunks from position to exactly ``end``."""
-    found = []
+def chunks(reader: Reader, position: int, end: int, order: Literal["little", "big"] = "little") -> Iterator[tuple[bytes, int, int]]:
+    """Yield (name, start, length) of the chunks of a RIFF or FORM from ``position`` to ``end``, which the last one may exceed."""
     while position < end:
         reader.step()
-        name, length = reader.at(position, 4), reader.le32(position + 4)
+        name, length = reader.at(position, 4), int.from_bytes(reader.at(position + 4, 4), order)
         if not all(32 <= c < 127 for c in name):
             raise refuse("a chunk in it is damaged")
-        if position + 8 + length > end:
-            raise refuse("the file is truncated: it ends before its contents do")
-        found.append((name, position + 8, length))
+        yield name, position + 8, length
         position += 8 + length + length % 2
-    if position > end + 1:
-        raise refuse("a chunk in it is damaged")
+
+
+def _whole_chunks(reader: Reader, position: int, end: int) -> list[tuple[bytes, int, int]]:
+    found = list(chunks(reader, position, end))
+    if found and sum(found[-1][1:]) > end:
+        raise refuse("the file is truncated: it ends before its contents do")
     return found
 
 
@@ -321,12 +321,12 @@ def _read_webp(reader: Reader) -> Facts:
     end = reader.le32(4) + 8
     if end > reader.size:
         raise refuse("the file is truncated: it ends before its contents do")
-    chunks = _chunks(reader, 12, end)
-    if not chunks:
+    parts = _whole_chunks(reader, 12, end)
+    if not parts:
         raise refuse("the WebP contains no image data")
-    name, start, length = chunks[0]
+    name, start, length = parts[0]
     if name in {b"VP8 ", b"VP8L"}:
-        if len(chunks) > 1:
+        if len(parts) > 1:
             raise refuse("the chunks of the WebP are out of order")
         width, height, alpha = _bitstream(reader, name, start, length)
         return _webp(reader.size, end, width, height, alpha=alpha)
@@ -335,9 +335,9 @@ def _read_webp(reader: Reader) -> Facts:
     flags = reader.at(start, 1)[0]
     width = int.from_bytes(reader.at(start + 4, 3), "little") + 1
     height = int.from_bytes(reader.at(start + 7, 3), "little") + 1
-    pictures = [c for c in chunks if c[0] in {b"VP8 ", b"VP8L"}]
-    moving = [c for c in chunks if c[0] == b"ANMF"]
-    exif = next((reader.at(s, n) for c, s, n in chunks if c == b"EXIF" and n < 65536), b"")
+    pictures = [c for c in parts if c[0] in {b"VP8 ", b"VP8L"}]
+    moving = [c for c in parts if c[0] == b"ANMF"]
+    exif = next((reader.at(s, n) for c, s, n in parts if c == b"EXIF" and n < 65536), b"")
     if flags & _ANIMATION:
         if pictures or not moving:
             raise refuse("the chunks of the WebP are out of order")
@@ -363,7 +363,7 @@ def _animation_frame(reader: Reader, start: int, length: int, width: int, height
         raise refuse("a frame of the WebP is damaged")
     head = reader.at(start, 16)
     x, y, w, h = (int.from_bytes(head[i : i + 3], "little") for i in (0, 3, 6, 9))
-    pictures = [c for c in _chunks(reader, start + 16, start + length) if c[0] in {b"VP8 ", b"VP8L"}]
+    pictures = [c for c in _whole_chunks(reader, start + 16, start + length) if c[0] in {b"VP8 ", b"VP8L"}]
     if len(pictures) != 1 or 2 * x + w + 1 > width or 2 * y + h + 1 > height:
         raise refuse("a frame of the WebP is damaged")
     if _bitstream(reader, *pictures[0])[:2] != (w + 1, h + 1):
@@ -397,15 +397,11 @@ def _read_wav(reader: Reader) -> Facts:
     end = reader.size if streamed else claimed + 8
     if end > reader.size:
         raise refuse("the file is truncated: it ends before its contents do")
-    position, seconds, codec, block, rate = 12, 0.0, "", 0, 0
+    seconds, codec, block, rate = 0.0, "", 0, 0
     heard = False
-    while position < end:
-        reader.step()
-        name, length, start = reader.at(position, 4), reader.le32(position + 4), position + 8
-        if not all(32 <= c < 127 for c in name):
-            raise refuse("a chunk of the WAV is damaged")
-        if name == b"data" and ((length >= _UNKNOWN and start + length > end) or (length == 0 and streamed)):
-            length = end - start
+    for name, start, length in chunks(reader, 12, end):
+        is_open = name == b"data" and ((length >= _UNKNOWN and start + length > end) or (length == 0 and streamed))
+        length = end - start if is_open else length
         if start + length > end:
             raise refuse("the file is truncated: it ends before its contents do")
         if name == b"fmt ":
@@ -414,7 +410,8 @@ def _read_wav(reader: Reader) -> Facts:
             if heard or not block:
                 raise refuse("the chunks of the WAV are out of order")
             heard, seconds = True, length / (block * rate)
-        position = start + length + length % 2
+        if is_open:
+            break
     if not heard or not seconds:
         raise refuse("the WAV contains no audio")
     if not math.isfinite(seconds):

@@ -11,8 +11,8 @@ import zlib
 from collections.abc import Iterator
 
 from ..errors import InvalidRequest
-from .isobmff import whole_file
 from .reader import Facts, Reader, refuse
+from .video import whole_file
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 #: Colour type -> (samples per pixel, allowed bit depths, Pillow's mode).

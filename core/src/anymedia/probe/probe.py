@@ -17,10 +17,9 @@ import attrs
 from ..errors import InvalidRequest, Problem
 from ..media import Image, Media, Video
 from .audio import after_id3, read_flac, read_frames, read_ogg, read_riff
-from .isobmff import brands, is_movie, read_movie
 from .pictures import PNG_SIGNATURE, read_gif, read_jpeg, read_png
 from .reader import Facts, Kind, Limits, Reader, refuse
-from .webm import read_webm
+from .video import brands, is_movie, read_movie, read_webm
 
 __all__ = ["A_MEDIUM", "Facts", "Kind", "Limits", "Opener", "check_kind", "describe", "has_media_signature", "open_plainly", "sniff"]
 

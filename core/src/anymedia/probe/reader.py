@@ -166,12 +166,3 @@ class Reader:
                 return end - len(part) + len(rest)
             end -= len(part)
         return 0
-
-    def zeros(self, start: int, end: int) -> bool:
-        """Return whether all bytes from ``start`` to ``end`` are zero."""
-        while start < end:
-            part = self.at(start, min(_WINDOW, end - start))
-            if part.count(0) != len(part):
-                return False
-            start += len(part)
-        return True

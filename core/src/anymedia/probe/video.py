@@ -1,4 +1,7 @@
-"""Parse MP4, MOV and M4A: boxes to the exact end of the file; tracks for size, duration and external references."""
+"""Parse MP4, MOV, M4A and WebM to the exact end of the file; tracks for size, duration, codecs and external references.
+
+The former three consist of boxes, the latter of EBML elements.
+"""
 
 from __future__ import annotations
 
@@ -36,13 +39,22 @@ class Box:
     end: int
 
 
+@attrs.frozen
+class Element:
+    """One element: its number, the start of its body, and its end."""
+
+    number: int
+    start: int
+    end: int
+
+
 def boxes(reader: Reader, start: int, end: int, *, top: bool = False) -> Iterator[Box]:
     """Yield the boxes that fill the range exactly; at the ``top`` level the last ``mdat`` may have an unspecified length."""
     filled = reader.padding() if top else end
     while start < min(filled, end):
         reader.step(_BOX)
         if end - start < 8:
-            if not top and reader.zeros(start, end):
+            if not top and not any(reader.at(start, end - start)):
                 return  # QuickTime ends a list of atoms with four zero bytes
             raise refuse("the file is truncated, or something follows after its end")
         length, kind, body = reader.u32(start), reader.at(start + 4, 4), start + 8
@@ -143,7 +155,10 @@ class _Movie:
             raise refuse("the video has too many tracks")
         units = _fragment_units(reader, moofs, inner.get(b"mvex")) if moofs else {}
         for track in self.tracks:
-            self._check_plausible(track)
+            if track.samples > reader.size:
+                raise refuse("its header claims more samples than its data can hold")
+            if track.edits * track.samples > _MOST_ENTRIES:
+                raise refuse(_TOO_MANY_EDITS)
             if track.handler in _PICTURES | {b"soun"} and track.scale:
                 self.seconds = max(self.seconds, (track.duration + units.get(track.number, 0)) / track.scale)
             if track.edited and scale:
@@ -157,12 +172,6 @@ class _Movie:
                 raise refuse("the header of the video contains a duplicate box")
             found[box.kind] = box
         return found
-
-    def _check_plausible(self, track: _Track) -> None:
-        if track.samples > self.reader.size:
-            raise refuse("its header claims more samples than its data can hold")
-        if track.edits * track.samples > _MOST_ENTRIES:
-            raise refuse(_TOO_MANY_EDITS)
 
     def _times(self, box: Box) -> tuple[int, int]:
         """Return the time scale (units per second) and the duration in units of an ``mvhd`` or ``mdhd`` box; 0 if unknown."""
@@ -301,3 +310,199 @@ def _run_units(reader: Reader, box: Box, default: int) -> int:
         reader.step(4)
         units += reader.u32(first + width * index)
     return units
+
+
+_DOCTYPE = 0x4282
+SEGMENT, _INFO, _TRACKS, CLUSTER = 0x18538067, 0x1549A966, 0x1654AE6B, 0x1F43B675
+_TOP_ELEMENTS = {_INFO, _TRACKS, CLUSTER, 0x114D9B74, 0x1C53BB6B, 0x1254C367, 0x1043A770, 0xEC, 0xBF}
+_ATTACHMENTS = 0x1941A469
+#: Those of a cluster that are neither blocks nor its timestamp.
+_IN_CLUSTER = {0xA7, 0xAB, 0xEC, 0xBF, 0x5854, 0xAF}
+_TIMESTAMP, _SIMPLE_BLOCK, _BLOCK_GROUP = 0xE7, 0xA3, 0xA0
+#: All that may follow the header.
+_KNOWN = {SEGMENT, _ATTACHMENTS, _TIMESTAMP, _SIMPLE_BLOCK, _BLOCK_GROUP} | _TOP_ELEMENTS | _IN_CLUSTER
+_CODECS = {b"V_VP8", b"V_VP9", b"V_AV1", b"A_OPUS", b"A_VORBIS"}
+OPEN = -1
+#: Minimum average size of a block with its header, in bytes.
+_BLOCK = 8
+
+
+def read_webm(reader: Reader) -> Facts:
+    """Return a WebM's facts; other Matroska files are rejected."""
+    head = _element(reader, 0)
+    doctype = b""
+    position = head.start
+    while position < head.end:
+        inner = _element(reader, position)
+        if inner.number == _DOCTYPE:
+            doctype = reader.at(inner.start, min(16, inner.end - inner.start)).rstrip(b"\0")
+        position = inner.end
+    if doctype != b"webm":
+        raise refuse("it is a Matroska file, but not WebM", "convert it to MP4 or WebM")
+    segment = _element(reader, head.end)
+    if segment.number != SEGMENT:
+        raise refuse("it starts like a WebM but has no contents")
+    end = reader.size if segment.end == OPEN else segment.end
+    if end < reader.padding():
+        raise refuse(f"{reader.size - end} bytes follow after the end of the WebM", "save the video again")
+    walk = _WebM(reader)
+    return walk.facts(walk.run(segment.start, end))
+
+
+def _element(reader: Reader, position: int, worth: int = 64) -> Element:
+    """Read an element's header; ``end`` is `OPEN` if its length is unspecified (live recordings)."""
+    reader.step(worth)
+    first = reader.at(position, 1)[0]
+    width = 9 - first.bit_length()
+    if width > 4:
+        raise refuse("something follows after the end of the WebM, or a part of it is damaged")
+    number = int.from_bytes(reader.at(position, width), "big")
+    position += width
+    first = reader.at(position, 1)[0]
+    width = 9 - first.bit_length()
+    if width > 8:
+        raise refuse("a part of the WebM is damaged")
+    length = int.from_bytes(reader.at(position, width), "big") & (1 << 7 * width) - 1
+    position += width
+    if length == (1 << 7 * width) - 1:
+        if number not in {SEGMENT, CLUSTER}:
+            raise refuse("a part of the WebM is damaged")
+        return Element(number, position, OPEN)
+    if position + length > reader.size:
+        raise refuse("the file is truncated: it ends before its contents do")
+    return Element(number, position, position + length)
+
+
+def elements(reader: Reader) -> Iterator[Element]:
+    """Yield the elements of a file up to one that is unknown; those whose length is unspecified are entered."""
+    element = _element(reader, 0)
+    while element.end < reader.size:
+        element = _element(reader, element.start if element.end == OPEN else element.end, 16)
+        if element.number not in _KNOWN:
+            return
+        yield element
+
+
+class _WebM:
+    def __init__(self, reader: Reader) -> None:
+        self.reader = reader
+        self.width = self.height = 0
+        self.alpha = False
+        self.codecs: list[bytes] = []
+        self._scale = 1_000_000
+        self._claimed = 0.0
+        self._last = 0
+        self._clusters = 0
+        self._filled = reader.padding()
+
+    def run(self, position: int, end: int) -> int:
+        """Read the elements; return where the last one ends."""
+        while position < min(end, self._filled):
+            element = _element(self.reader, position)
+            if element.number not in _TOP_ELEMENTS:
+                kind = "it carries attached files" if element.number == _ATTACHMENTS else "a part of the WebM is damaged"
+                raise refuse(kind)
+            if element.end > end:
+                raise refuse("a part of the WebM is damaged")
+            if element.number == CLUSTER:
+                position = self._cluster(element, end)
+                continue
+            if element.number == _INFO:
+                self._info(element)
+            elif element.number == _TRACKS:
+                for track in self._children(element):
+                    if track.number == 0xAE:
+                        self._track(track)
+            position = element.end
+        return position
+
+    def facts(self, end: int) -> Facts:
+        if not self._clusters or not self.codecs:
+            raise refuse("the WebM contains no data")
+        seconds = max(self._claimed, float(self._last)) * self._scale / 1e9
+        if not 0 <= seconds < 1e9:
+            raise refuse("the header of the WebM is invalid")
+        return Facts(
+            format="webm",
+            mime="video/webm" if self.width else "audio/webm",
+            size=self.reader.size,
+            end=end,
+            width=self.width or None,
+            height=self.height or None,
+            seconds=seconds,
+            has_alpha=self.alpha,
+            mode=self.codecs[0].decode("ascii"),
+        )
+
+    def _children(self, outer: Element, worth: int = 64) -> Iterator[Element]:
+        position = outer.start
+        while position < outer.end:
+            inner = _element(self.reader, position, worth)
+            if inner.end == OPEN or inner.end > outer.end:
+                raise refuse("a part of the WebM is damaged")
+            yield inner
+            position = inner.end
+
+    def _number(self, element: Element) -> int:
+        if element.end - element.start > 8:
+            raise refuse("a part of the WebM is damaged")
+        return int.from_bytes(self.reader.at(element.start, element.end - element.start), "big")
+
+    def _info(self, outer: Element) -> None:
+        for element in self._children(outer):
+            if element.number == 0x2AD7B1:
+                self._scale = self._number(element)
+            elif element.number == 0x4489:
+                raw = self.reader.at(element.start, min(8, element.end - element.start))
+                self._claimed = struct.unpack(">f" if len(raw) == 4 else ">d", raw)[0]
+
+    def _track(self, outer: Element) -> None:
+        for element in self._children(outer):
+            if element.number == 0x86:
+                codec = self.reader.at(element.start, min(32, element.end - element.start)).rstrip(b"\0")
+                if codec not in _CODECS:
+                    raise refuse("the WebM uses a codec that WebM does not allow", "convert it to MP4 or WebM")
+                self.codecs.append(codec)
+            elif element.number == 0x6D80:
+                raise refuse("the WebM is compressed or encrypted in a way that is not supported")
+            elif element.number == 0xE0:
+                self._picture(element)
+
+    def _picture(self, outer: Element) -> None:
+        for element in self._children(outer):
+            if element.number == 0xB0:
+                self.width = max(self.width, self._number(element))
+            elif element.number == 0xBA:
+                self.height = max(self.height, self._number(element))
+            elif element.number == 0x53C0:
+                self.alpha = bool(self._number(element))
+
+    def _cluster(self, cluster: Element, end: int) -> int:
+        """Read the timestamps of a cluster's blocks; return the position of its end, found by parsing if it is unspecified."""
+        self._clusters += 1
+        position, begin = cluster.start, 0
+        limit = end if cluster.end == OPEN else cluster.end
+        while position < (limit if cluster.end != OPEN else min(limit, self._filled)):
+            element = _element(self.reader, position, _BLOCK)
+            if cluster.end == OPEN and element.number in _TOP_ELEMENTS - {0xEC, 0xBF}:
+                return position
+            if element.end == OPEN or element.end > limit:
+                raise refuse("a part of the WebM is damaged")
+            if element.number == _TIMESTAMP:
+                begin = self._number(element)
+                self._last = max(self._last, begin)
+            elif element.number == _SIMPLE_BLOCK:
+                self._block(element, begin)
+            elif element.number == _BLOCK_GROUP:
+                for inner in self._children(element, _BLOCK):
+                    if inner.number == 0xA1:
+                        self._block(inner, begin)
+            elif element.number not in _IN_CLUSTER:
+                raise refuse("a part of the WebM is damaged")
+            position = element.end
+        return position
+
+    def _block(self, element: Element, begin: int) -> None:
+        width = 9 - self.reader.at(element.start, 1)[0].bit_length()
+        offset = int.from_bytes(self.reader.at(element.start + width, 2), "big", signed=True)
+        self._last = max(self._last, begin + offset)
