@@ -25,12 +25,7 @@ def for_other_service(spec: ModelSpec) -> ModelSpec:
 
 
 def custom_model_specs(models: Mapping[str, Mapping[str, Any]], matrix: CapabilityMatrix, where: str) -> tuple[ModelSpec, ...]:
-    """Build the model specs of a ``models`` table.
-
-    Args:
-        models: model id -> its table.
-        matrix: the plugin's matrix, which ``like`` refers to.
-        where: file and table, the prefix of messages.
+    """Build the model specs of a ``models`` table; ``like`` refers to the plugin's matrix, and ``where`` is the prefix of messages.
 
     Raises:
         SettingsError: with table and key.

@@ -281,13 +281,13 @@ def _inherit(models: Iterable[Any], name: str) -> list[dict[str, Any]]:
             raise PluginContractError(f"{name}: every model needs an id")
         where = f"{name}: {model['id']}"
         model = _flat(model)
-        own = {k: v for k, v in model.items() if k not in {"like", "without"}}
+        own = _own(model)
         if "like" in model:
             other = model["like"]
             if not isinstance(other, str) or other not in done:
                 raise PluginContractError(f"{where}: like: no earlier model {other!r}{did_you_mean(str(other), done)}")
             base = {k: v for k, v in done[other].items() if k not in {"aliases", "lifecycle"}}
-            own = _merge(base, own, where, model)
+            own = _merge(base, model, where)
         done[model["id"]] = own
         found.append(_inherit_operations(own, where))
     return found
@@ -318,23 +318,24 @@ def _inherit_operations(model: dict[str, Any], where: str) -> dict[str, Any]:
                 hint = "an operation can be like another one of the same model, and a model like another model"
                 raise PluginContractError(f"{where}.{operation}: like: no operation {other!r} (available: {others}); {hint}")
             seen.add(other)
-            own = {k: v for k, v in spec.items() if k not in {"like", "without"}}
-            spec = _merge(out[other], own, f"{where}.{operation}", spec)
+            spec = _merge(out[other], spec, f"{where}.{operation}")
         if spec is not None:
             out[operation] = spec
     return out
 
 
-def _merge(base: Mapping[str, Any], own: Mapping[str, Any], where: str, table: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``own`` over ``base`` without the keys that ``without`` in the table (``own`` as written) lists."""
+def _own(table: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if key not in {"like", "without"}}
+
+
+def _merge(base: Mapping[str, Any], table: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return a table over the one that it is like, without the keys that its ``without`` lists."""
     dropped = Table(table, where).strings("without")
-    merged = {k: v for k, v in base.items() if k not in dropped}
-    for key, value in own.items():
+    merged = {key: value for key, value in base.items() if key not in dropped}
+    for key, value in _own(table).items():
         # An operation is refined key by key; any other value is replaced as a whole.
-        if _is_operation(key) and isinstance(value, dict) and isinstance(merged.get(key), dict) and "like" not in value:
-            merged[key] = _merge(merged[key], {k: v for k, v in value.items() if k != "without"}, f"{where}.{key}", value)
-        else:
-            merged[key] = value
+        is_refined = _is_operation(key) and isinstance(value, dict) and isinstance(merged.get(key), dict) and "like" not in value
+        merged[key] = _merge(merged[key], value, f"{where}.{key}") if is_refined else value
     return merged
 
 

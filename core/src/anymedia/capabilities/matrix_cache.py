@@ -309,14 +309,7 @@ def write_snapshot(
 
 
 def keep_read(instance: str, row: Mapping[str, Any], day: datetime.date, own: CapabilityMatrix, hooks: Collection[str]) -> ModelSpec:
-    """Keep a model that was read on demand, and return its spec; where the cache cannot be written, it is not kept.
-
-    Args:
-        instance: its name.
-        row: the model, as `ListedModel.row`.
-        day: the date of the reading.
-        own: the plugin's own matrix.
-        hooks: the plugin's hooks.
+    """Keep a model that was read on demand (`ListedModel.row`), and return its spec; where the cache cannot be written, it is not kept.
 
     Raises:
         PluginContractError, RequestError, SettingsError: the row is not a valid model.

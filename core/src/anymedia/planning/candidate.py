@@ -471,10 +471,7 @@ def obstacle_of(plan: Plan, policy: Policy) -> Warning | None:
 def is_over_cap(quote: Quote, policy: Policy, already_reserved: float = 0.0) -> bool:
     """Whether a plan may exceed the policy's cap per request; with a cap also if its price is unknown and that is not allowed.
 
-    Args:
-        quote: the plan's quote.
-        policy: has the cap.
-        already_reserved: US dollars of the cap that are reserved for other calls of the request.
+    ``already_reserved``: US dollars of the cap that are reserved for other calls of the request.
     """
     cap = policy.budget.per_request
     return cap is not None and (already_reserved + quote.usd[1] > cap if quote.usd else not policy.budget.allow_unknown)

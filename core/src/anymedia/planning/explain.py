@@ -88,14 +88,9 @@ class Selection:
 def unknown_model_error(
     model: str, pool: Sequence[BackendView], views: Sequence[BackendView], today: datetime.date, purpose: str = ""
 ) -> UnknownModel:
-    """Return the error for a model that none of the named backends has.
+    """Return the error for a model that none of the named backends (``pool``) has.
 
-    Args:
-        model: the name.
-        pool: the named backends.
-        views: all backends.
-        today: the date by which retired models are not suggested.
-        purpose: the operation or medium for which models are suggested; empty: any.
+    ``purpose``: the operation or medium for which models are suggested; empty: any. Models that are retired ``today`` are not.
     """
     serving = next((view for view in pool if model in view.other_service_models), None)
     if serving is not None:

@@ -40,11 +40,9 @@ _Fitted = tuple[Draft, ModelSpec]
 
 
 class Rejections(Sequence[Rejection]):
-    """A tuple of `Rejection`, created on first access: most plans are executed without anyone reading them.
+    """A tuple of `Rejection`, made of (backend, model, reasons) on first access: most plans are executed without anyone reading them.
 
-    Args:
-        operation: the operation that was requested.
-        found: (backend, model, reasons); empty reasons mean that the model does not support the operation.
+    Empty reasons mean that the model does not support the operation.
     """
 
     def __init__(self, operation: str, found: Sequence[tuple[str, str, tuple[Reason, ...]]] = ()) -> None:

@@ -177,7 +177,7 @@ def with_keys(
     """Return the instances with the keys that a caller gives, in place of those of the environment and the settings.
 
     Args:
-        instances: the instances. One without a given key stays as it is.
+        instances: one without a given key stays as it is.
         registry: their plugins.
         given: the keys, see `Router.scoped`; an empty one makes its instance unusable.
         environ: the environment, for credentials that are not secret.

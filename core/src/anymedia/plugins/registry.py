@@ -82,13 +82,7 @@ def describe_exception(error: BaseException) -> str:
 
 
 def check_hooks(name: str, module: types.ModuleType, found: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
-    """Check all functions marked as hooks; return the names of those that this version calls.
-
-    Args:
-        name: the backend's name.
-        module: the plugin.
-        found: function name -> the options of its marker.
-    """
+    """Check all functions marked as hooks, each with the options of its marker; return the names of those that this version calls."""
     for hook, options in found.items():
         for option in _FORBIDDEN:
             if options.get(option):

@@ -301,11 +301,6 @@ def representatives(test: Any, cases: Sequence[Case], *, is_local: bool) -> Sequ
     One is enough for a test whose outcome the core decides before it reaches the plugin. A backend that works on this
     machine generates the media of each case, which is slow: B01 tests each of its operations, and each other test is
     run once.
-
-    Args:
-        test: the test function.
-        cases: all its cases.
-        is_local: whether the backend works on this machine.
     """
     name, first = test.__anymedia_per__, rule_of(test) == "B01"
     if test.__anymedia_core__ or (is_local and not first) or name in _OF_ANSWERS:

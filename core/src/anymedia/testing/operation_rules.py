@@ -44,15 +44,7 @@ def container(name: str | None) -> str | None:
 
 
 def decode(path: Path, media: str) -> Decoded:
-    """Decode a whole file with Pillow or PyAV, not with the core's own header reader.
-
-    Args:
-        path: the file.
-        media: image, video or audio.
-
-    Raises:
-        Exception: whatever the decoder raises for a broken file.
-    """
+    """Decode a whole file with Pillow or PyAV, not with the core's own header reader; a broken one raises what they raise."""
     return _picture(path) if media == "image" else _stream(path, media)
 
 
@@ -142,12 +134,7 @@ def _more_references(case: Case) -> dict[str, Any]:
 
 
 def duplicates(sent: Sequence[_Flat], varying: frozenset[str]) -> tuple[int, int] | None:
-    """Return the indexes of two equal submits, or None.
-
-    Args:
-        sent: the submits.
-        varying: the fields that vary from call to call (ids, boundaries), which are ignored.
-    """
+    """Return the indexes of two equal submits, or None; fields that vary from call to call (ids, boundaries) are ignored."""
     seen: list[_Flat] = []
     for index, one in enumerate(sent):
         stable = {name: value for name, value in one.items() if name not in varying}
