@@ -13,6 +13,7 @@ import json
 import re
 import socket
 import threading
+from asyncio import run
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from ..plugins.instances import COMPATIBLE
 from ..results import Result
 from .cases import Case, CaseMaker, classes_of, rule
 from .fakes import CANARY, LocalHandler, LocalServer, Scenario
-from .harness import Bench, loaded_registry, run
+from .harness import Bench, loaded_registry
 from .operation_rules import check_media
 
 #: The keys whose value is a mime type.
@@ -105,25 +106,26 @@ def _media_of(text: Any) -> bytes | None:
     return None
 
 
-def _walk(node: Any, change: Callable[[dict[str, Any] | list[Any], Any, bytes], None]) -> None:
-    """Call ``change(holder, key, media)`` for each text with media in decoded JSON."""
+def _media_in(node: Any) -> Iterator[tuple[Any, Any, bytes]]:
+    """Yield (holder, key, media) for each text with media in decoded JSON."""
     items: list[tuple[Any, Any]] = list(node.items()) if isinstance(node, dict) else list(enumerate(node)) if isinstance(node, list) else []
     for key, value in items:
         if (media := _media_of(value)) is not None:
-            change(node, key, media)
+            yield node, key, media
         else:
-            _walk(value, change)
+            yield from _media_in(value)
 
 
-def _edit_json(answer: Answer, change: Callable[[dict[str, Any] | list[Any], Any, bytes], None]) -> bool:
+def _edit_json(answer: Answer, change: Callable[[Any, Any, bytes], None]) -> bool:
+    """Call ``change(holder, key, media)`` for each text with media in the JSON of an answer; return whether there is one."""
     try:
         tree = json.loads(answer.body)
     except ValueError:
         return False
-    found: list[Any] = []
-    _walk(tree, lambda holder, key, media: (found.append(key), change(holder, key, media))[0])  # type: ignore[func-returns-value]
-    if found:
-        answer.body = json.dumps(tree).encode()
+    found = list(_media_in(tree))
+    for place in found:
+        change(*place)
+    answer.body = json.dumps(tree).encode() if found else answer.body
     return bool(found)
 
 
@@ -152,7 +154,7 @@ def _respell(name: str, answer: Answer) -> bool:
     """Spell media, or their mime types, in another way."""
     mime = {"no_mime": None, "generic_mime": "application/octet-stream", "wrong_mime": "text/html; charset=utf-8"}
 
-    def change(holder: dict[str, Any] | list[Any], key: Any, media: bytes) -> None:
+    def change(holder: Any, key: Any, media: bytes) -> None:
         holder[key] = _spelled(name, media)
         if isinstance(holder, dict) and name in mime:
             holder.update(dict.fromkeys(_MIME_KEYS & holder.keys(), mime[name]))
@@ -233,7 +235,7 @@ def _damage(name: str, answer: Answer) -> bool:
         return False
     changed: list[bool] = []
 
-    def change(holder: dict[str, Any] | list[Any], key: Any, media: bytes) -> None:
+    def change(holder: Any, key: Any, media: bytes) -> None:
         bad = _damaged(name, media)
         changed.append(bad != media)
         holder[key] = base64.b64encode(bad).decode()

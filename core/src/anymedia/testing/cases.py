@@ -9,6 +9,7 @@ import inspect
 import shutil
 import tempfile
 import weakref
+from asyncio import run
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
@@ -31,7 +32,7 @@ from .case_values import (
     with_distinct_references,
 )
 from .fakes import FLOODS, REDIRECTS, SCENARIOS, FakeService, Scenario, Wire
-from .harness import Bench, cut_matrix, environment, loaded_registry, redirect_target, returns, run
+from .harness import Bench, cut_matrix, environment, loaded_registry, redirect_target, returns
 
 _T = TypeVar("_T")
 

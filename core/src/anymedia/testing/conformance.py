@@ -6,6 +6,7 @@ import contextlib
 import subprocess
 import sys
 import tempfile
+from asyncio import run
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
@@ -20,7 +21,7 @@ from .case_values import minimal_fields
 from .cases import Case, classes_of, representatives, rule
 from .failure_rules import FailureRules, JobRules
 from .fakes import CANARY, SCENARIOS, Scenario, Wire
-from .harness import Bench, KeptStore, cut_matrix, environment, loaded_registry, returns, run, socket_guard
+from .harness import Bench, KeptStore, cut_matrix, environment, loaded_registry, returns, socket_guard
 from .operation_rules import OperationRules, decode
 from .rejection_rules import RejectionRules
 
@@ -83,12 +84,10 @@ class BackendConformance(OperationRules, RejectionRules, FailureRules, AnswerRul
     @rule("A01")
     def test_a01_plugin_is_found_by_its_entry_point(self) -> None:
         """If this fails: run `anymedia doctor`, which says why the plugin could not be loaded."""
-        registry = loaded_registry()
-        broken = registry.broken.get(self.backend)
+        broken = loaded_registry().broken.get(self.backend)
         assert broken is None, f"not loaded: {broken.reason if broken else ''}"
-        assert self.backend in registry.plugins, (
-            f"no entry point {self.backend!r} in group 'anymedia': install the package (pip install -e .)"
-        )
+        missing = f"no entry point {self.backend!r} in group 'anymedia': install the package (pip install -e .)"
+        assert self.backend in loaded_registry().plugins, missing
 
     @rule("A02")
     def test_a02_loading_imports_no_sdk(self) -> None:
@@ -106,10 +105,9 @@ class BackendConformance(OperationRules, RejectionRules, FailureRules, AnswerRul
     @rule("A03")
     def test_a03_hooks_match_their_specification(self) -> None:
         """If this fails: an operation hook is exactly ``async def name(request, context)``."""
-        registry = loaded_registry()
-        broken = registry.broken.get(self.backend)
+        broken = loaded_registry().broken.get(self.backend)
         assert broken is None, f"not loaded: {broken.reason if broken else ''}"
-        assert registry.plugins[self.backend].hooks <= set(HOOKS)
+        assert loaded_registry().plugins[self.backend].hooks <= set(HOOKS)
 
     @rule("A04")
     def test_a04_capabilities_are_pure_and_equal_on_each_call(self) -> None:

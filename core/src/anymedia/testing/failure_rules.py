@@ -9,6 +9,7 @@ import re
 import traceback
 import warnings
 import weakref
+from asyncio import run
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -39,7 +40,7 @@ from ..router import Router
 from ..state.store import FINAL_STATES, CallRecord
 from .cases import Case, CaseMaker, rule
 from .fakes import RETRY_AFTER
-from .harness import Bench, JumpingClock, fresh_registry, loaded_registry, run
+from .harness import Bench, JumpingClock, fresh_registry, loaded_registry
 
 _NO, _PERHAPS = ("no",), ("unknown", "yes")
 #: Scenario -> the errors it may raise, and the values ``charged`` may have. A submit that may have been delivered is never a definite

@@ -15,9 +15,9 @@ import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, TextIO
 from unittest import mock
 
 import attrs
@@ -165,14 +165,7 @@ _MAX_CHECKS, _MAX_FAILED_CHECKS = 500, 20
 
 @attrs.define
 class StatusCheckCounter:
-    """Counts status checks: against a fake there are few, and few that fail.
-
-    Attributes:
-        checks: the number of checks of each job.
-        failed: how many checks failed in a row.
-        note: the note of the last progress event.
-        invalid_progress: whether the backend reported a progress that is not a number from 0 to 1.
-    """
+    """Counts the status checks of each job, and those that failed in a row: against a fake there are few, and few that fail."""
 
     checks: dict[str, int] = attrs.field(factory=dict)
     failed: int = 0
@@ -202,7 +195,6 @@ class StatusCheckCounter:
         )
 
 
-_T = TypeVar("_T")
 #: The only certificate that clients trust here; its private key was discarded. Nothing leaves this machine, and reading
 #: the usual bundle of more than a hundred certificates takes each client longer than its request.
 CERTIFICATE = """\
@@ -247,11 +239,6 @@ class JumpingClock(FastClock):
     def steady(self) -> float:
         """Return seconds on a counter that may jump ahead, never back."""
         return super().steady() + self.ahead
-
-
-def run(work: Coroutine[Any, Any, _T]) -> _T:
-    """Run a coroutine on a new event loop and return its result."""
-    return asyncio.run(work)
 
 
 @functools.cache

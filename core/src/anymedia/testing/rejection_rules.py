@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import sys
+from asyncio import run
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -20,7 +21,7 @@ from ..results import Warning
 from .case_values import Shape, image_for, input_fields, mask_for, minimal_fields, references_for, shapes, source_of, two_values
 from .cases import Case, CaseMaker, rule
 from .fakes import half_mask, picture
-from .harness import Bench, forget_plugins, run
+from .harness import Bench, forget_plugins
 
 _CORE = frozenset({"prompt", "extra_params", "options", "continue_as", "edit_mode", "audio_type", "protect", "continue_from"})
 #: The value that means "not given" for a field, where it is not None.
