@@ -110,6 +110,25 @@ def test_schema_that_cannot_be_read_is_reported(schema: dict[str, Any], roles: d
         from_json_schema(schema, roles=roles)
 
 
+@pytest.mark.parametrize(
+    "one",
+    [
+        {"type": "number", "minimum": 0.1, "maximum": 2, "multipleOf": 0.25, "default": 0.5},
+        {"type": "integer", "minimum": 1, "maximum": 8, "default": 9},
+        {"type": "integer", "default": 2.5},
+        {"type": "string", "maxLength": 3, "default": "oils"},
+        {"type": "array", "items": {"type": "number"}, "default": "none"},
+        {"type": "object", "default": 3},
+        {"enum": [1, 2], "default": True},
+    ],
+)
+def test_default_that_the_option_does_not_take_is_left_out_and_the_model_is_read(one: dict[str, Any]) -> None:
+    run = from_json_schema({"properties": {"x": one}})
+    assert "default" not in run["options"]["x"]
+    row = {"id": "a", "transform": {"run": run}}
+    assert parse_matrix({"schema": 1, "models": [row]}, "x").models[0].operations["transform.run"].extra_params["x"].default is None
+
+
 def test_reference_that_leads_to_itself_ends() -> None:
     loop = {"properties": {"a": {"$ref": "#/properties/a"}}}
     assert from_json_schema(loop)["options"] == {"a": {"type": "any"}}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from ..errors import PluginContractError
 from ..fields import OPTION_NAME
+from .loader import option_of
 
 #: What a property may be, for ``roles``.
 ROLES = frozenset({"image", "mask", "video", "audio", "prompt", "secret", "option", "none"})
@@ -148,8 +150,10 @@ def _option(one: Mapping[str, Any], role: str) -> dict[str, Any]:
     else:
         found = {"type": kind if kind in {"string", "boolean", "array", "object"} else "any"}
     default = one.get("default")
-    if isinstance(default, str | int | float) and _fits(found, default):
-        found["default"] = default
+    if isinstance(default, str | int | float):
+        with contextlib.suppress(PluginContractError):  # one that the option itself does not take
+            option_of({**found, "default": default})
+            found["default"] = default
     return found | _doc(one)
 
 
@@ -164,13 +168,3 @@ def _number(one: Mapping[str, Any], kind: str) -> dict[str, Any]:
     step = one.get("multipleOf")
     steps = {"step": step} if isinstance(step, int | float) and step > 0 else {"step": 1} if whole else {}
     return {"min": low, "max": high, **steps}
-
-
-def _fits(found: Mapping[str, Any], default: Any) -> bool:
-    if "one_of" in found:
-        return default in found["one_of"]
-    if "min" in found:
-        return not isinstance(default, str | bool) and found["min"] <= default <= found["max"]
-    kinds: dict[str, Any] = {"string": str, "boolean": bool, "integer": int, "number": (int, float), "any": object}
-    kind = found.get("type", "string")
-    return isinstance(default, kinds.get(kind, str)) and (kind == "any" or isinstance(default, bool) == (kind == "boolean"))

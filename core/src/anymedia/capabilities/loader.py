@@ -173,6 +173,16 @@ def _option(table: Table, kind: type | None = None) -> Any:
     return found
 
 
+def option_of(raw: Mapping[str, Any]) -> Option:
+    """Return the option that a table describes.
+
+    Raises:
+        PluginContractError: it describes none, or its default is not among its values.
+    """
+    found: Option = _option(Table(raw, "option"))
+    return found
+
+
 def _above_zero(table: Table, key: str, default: Any, kind: type | tuple[type, ...] = (int, float)) -> Any:
     value = table.take(key, kind, default)
     if value is not None and not value > 0:
