@@ -341,8 +341,13 @@ class CaseMaker:
 
     @contextlib.contextmanager
     def wire(self, scenario: Scenario, service: str) -> Iterator[Wire]:
-        """Run a fake of the service; overridden by the author."""
-        raise NotImplementedError
+        """Run a fake of the service for a scenario.
+
+        Args:
+            scenario: how the fake behaves, see `MEANINGS`.
+            service: the service of the backend.
+        """
+        raise NotImplementedError("override wire()")
         yield
 
     def matrix(self, service: str) -> CapabilityMatrix:

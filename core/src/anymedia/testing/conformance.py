@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import subprocess
 import sys
 import tempfile
 from asyncio import run
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from ..capabilities import CapabilityMatrix
@@ -20,7 +19,7 @@ from .answer_rules import AnswerRules
 from .case_values import minimal_fields
 from .cases import Case, classes_of, representatives, rule
 from .failure_rules import FailureRules, JobRules
-from .fakes import CANARY, SCENARIOS, Scenario, Wire
+from .fakes import CANARY, SCENARIOS
 from .harness import Bench, KeptStore, cut_matrix, environment, loaded_registry, returns, socket_guard
 from .operation_rules import OperationRules, decode
 from .rejection_rules import RejectionRules
@@ -65,21 +64,8 @@ class BackendConformance(OperationRules, RejectionRules, FailureRules, AnswerRul
     with ``case="*-quota"``.
     """
 
-    backend: ClassVar[str] = ""
-    services: ClassVar[tuple[str, ...]] = ()
     sdks: ClassVar[tuple[str, ...]] = ()
     light: ClassVar[tuple[str, ...]] = ()
-
-    @contextlib.contextmanager
-    def wire(self, scenario: Scenario, service: str) -> Iterator[Wire]:
-        """Run a fake of the service for a scenario.
-
-        Args:
-            scenario: how the fake behaves, see `MEANINGS`.
-            service: the service of the backend.
-        """
-        raise NotImplementedError("override wire()")
-        yield
 
     @rule("A01")
     def test_a01_plugin_is_found_by_its_entry_point(self) -> None:
