@@ -160,18 +160,17 @@ def _visible(character: str) -> str:
     return "" if category in {"Cf", "Cs", "Co", "Cn"} else character
 
 
-def summarize_exception(error: BaseException, limit: int = 400) -> str:
+def summarize_exception(error: BaseException, limit: int = 400, *, place: bool = True) -> str:
     """Return an exception of foreign code for quoting: its class, message and place in the code."""
     try:
         text = clean_text(error, limit)
     except Exception:  # noqa: BLE001 - a message that cannot be rendered must not hide the exception
         text = ""
-    where, here = error.__traceback__, ""
+    where, here = error.__traceback__ if place else None, ""
     while where is not None:
         here = f"{where.tb_frame.f_code.co_filename.replace(os.sep, '/').rpartition('/')[2]}:{where.tb_lineno}"
         where = where.tb_next
-    place = f" ({here})" if here else ""
-    return f"{type(error).__name__}{': ' if text else ''}{text}{place}"
+    return f"{type(error).__name__}{': ' if text else ''}{text}{f' ({here})' if here else ''}"
 
 
 @functools.cache

@@ -41,7 +41,7 @@ from ..errors import (
 from ..fields import Operation
 from ..hookspecs import HOOKS, ListedModel
 from ..records import frozen
-from ..redaction import clean_text
+from ..redaction import summarize_exception
 
 if TYPE_CHECKING:
     from importlib.metadata import Distribution, EntryPoint
@@ -69,16 +69,6 @@ def _returns(hook: str) -> tuple[type, ...]:
         "list_models": (tuple,),
     }
     return kinds[hook]
-
-
-def describe_exception(error: BaseException) -> str:
-    """Return the text of a foreign exception: one printable line of at most 300 characters."""
-    try:
-        text = str(error)
-    except Exception:  # noqa: BLE001 - str() of a foreign exception may fail
-        text = ""
-    text = clean_text(text)
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def check_hooks(name: str, module: types.ModuleType, found: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
@@ -291,12 +281,12 @@ class Registry:
             other = self._manager.get_name(module)
             raise DuplicateBackend(f"backends {other!r} and {name!r} are the same module; configure a second instance instead") from None
         except pluggy.PluginValidationError as error:
-            raise PluginContractError(f"backend {name!r}: {describe_exception(error)}") from None
+            raise PluginContractError(f"backend {name!r}: {summarize_exception(error, 300, place=False)}") from None
         try:
             self._manager.check_pending()
         except pluggy.PluginValidationError as error:
             self._manager.unregister(name=name)
-            raise PluginContractError(f"backend {name!r}: {describe_exception(error)}") from None
+            raise PluginContractError(f"backend {name!r}: {summarize_exception(error, 300, place=False)}") from None
 
     def mark_broken(self, name: str, reason: PluginError, *, distribution: str = "", version: str = "") -> None:
         """Record why a plugin is broken, and remove it if it was loaded."""
@@ -365,7 +355,7 @@ class Registry:
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
-                reason = PluginContractError(f"backend {name!r}: capabilities() raised {describe_exception(error)}")
+                reason = PluginContractError(f"backend {name!r}: capabilities() raised {summarize_exception(error, 300, place=False)}")
                 self.mark_broken(name, reason)
                 raise reason from error
         return self._matrices[name]
@@ -515,7 +505,9 @@ def _load(registry: Registry, point: EntryPoint | PluginPoint) -> None:
     except PluginError as error:
         reason = error
     except BaseException as error:  # noqa: BLE001 - an import may raise anything, such as SyntaxError or SystemExit
-        reason = PluginLoadError(f"backend {point.name!r} of {distribution} could not be loaded: {describe_exception(error)}")
+        reason = PluginLoadError(
+            f"backend {point.name!r} of {distribution} could not be loaded: {summarize_exception(error, 300, place=False)}"
+        )
         reason.__cause__ = error
     registry.mark_broken(point.name, reason, distribution=distribution, version=version)
 
