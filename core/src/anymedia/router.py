@@ -174,8 +174,7 @@ class Router(Operations, Realms):
             continuation = await self.store.load_continuation(continuation.id)
         data = None
         if continuation is not None:
-            reader = self._inputs(policy)
-            continuation, data = await reader.locate_stored(continuation), await reader.read_first_file(continuation)
+            continuation, data = await self._inputs(policy).locate_stored(continuation)
 
         def work() -> Plan:
             resolved = request if continuation is None else resolve(request, continuation, data)

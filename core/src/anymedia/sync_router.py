@@ -148,12 +148,9 @@ class SyncRouter:
             raise RuntimeError("this SyncRouter belongs to the process that this one was forked from; make one here")
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
-    async def _shut_down(self) -> None:
-        await self._loop.shutdown_asyncgens()
-        await self._loop.shutdown_default_executor()
-
     def _stop(self) -> None:
-        self.call(self._shut_down())
+        self.call(self._loop.shutdown_asyncgens())
+        self.call(self._loop.shutdown_default_executor())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

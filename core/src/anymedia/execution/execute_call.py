@@ -170,19 +170,15 @@ async def execute_queued(
             raise RequestError(f"'{record.backend}' has no model {record.model!r} any more")
         continuation = None if continued is None else await engine.store.load_continuation(str(continued))
         request, loaded, protection = await restore_inputs(engine.artifacts, record, continuation)
-    except (ArtifactMissing, ArtifactDamaged, RequestError) as missing:
-        raise await _never_sent(engine, held, record, missing) from None
+    except (ArtifactMissing, ArtifactDamaged, RequestError) as why:
+        text = f"the process that should have sent {record.id} ended before it did, and it cannot be sent now"
+        fix = "make the request again"
+        error = about(BackendUnavailable(f"{text}: {why.message}; nothing was spent", fix=fix, delivery="not_sent"), record)
+        held.ended = True
+        await engine.advance(record, "failed", error=error_json(error))
+        raise error from None
     call = QueuedCall(record=record, request=request, spec=spec, loaded=loaded, protection=protection, is_resumed=True)
     return await execute_call(engine, call, held, engine.policy, deadline, lambda: None)
-
-
-async def _never_sent(engine: Engine, held: LeaseKeeper, record: CallRecord, why: MediaError) -> BackendError:
-    """Close a call that cannot be sent any more: certainly nothing was."""
-    text = f"the process that should have sent {record.id} ended before it did, and it cannot be sent now: {why.message}; nothing was spent"
-    error = about(BackendUnavailable(text, fix="make the request again", delivery="not_sent"), record)
-    held.ended = True
-    await engine.advance(record, "failed", error=error_json(error))
-    return error
 
 
 @attrs.frozen
@@ -213,18 +209,6 @@ def may_send_again(trouble: MediaError, delivery: Delivery) -> bool:
     if delivery == "not_sent":
         return (isinstance(trouble, BackendError) and trouble.retry) or isinstance(trouble, SubmissionUnknown)
     return delivery == "refused" and isinstance(trouble, RateLimited | BackendUnavailable)
-
-
-def _may_pass(trouble: _Trouble) -> bool:
-    """Whether the same call may be sent at another time, because it did not reach the provider in time, or not at all."""
-    late = isinstance(trouble.error, BackendTimeout) and trouble.delivery == "not_sent"
-    return late or may_send_again(trouble.error, trouble.delivery)
-
-
-def _broke_down(trouble: _Trouble) -> bool:
-    """Whether the service refused the request because it failed, not for capacity: the same request would fail again."""
-    error = trouble.error
-    return trouble.delivery == "refused" and isinstance(error, BackendUnavailable) and error.status not in {None, 503, 529}
 
 
 async def submit(engine: Engine, call: QueuedCall, policy: Policy, deadline: float | None) -> Submitted:
@@ -260,7 +244,8 @@ async def submit(engine: Engine, call: QueuedCall, policy: Policy, deadline: flo
         about(trouble.error, record)
         attempts.append({"error": trouble.error.code, "delivery": trouble.delivery, "backend": record.backend, "model": record.model})
         pause = _pause(trouble, tries, policy, engine, deadline)
-        if pause is None and not (call.is_resumed and _may_pass(trouble)):
+        is_late = isinstance(trouble.error, BackendTimeout) and trouble.delivery == "not_sent"
+        if pause is None and not (call.is_resumed and (is_late or may_send_again(trouble.error, trouble.delivery))):
             return await _settle(engine, record, call.spec, trouble, tuple(attempts))
         record = await engine.advance(record, "queued", attempts=tuple(attempts))
         if pause is None:
@@ -334,9 +319,12 @@ async def _interrupted(engine: Engine, record: CallRecord, submissions: int) -> 
 
 def _pause(trouble: _Trouble, tries: int, policy: Policy, engine: Engine, deadline: float | None) -> float | None:
     """Return the pause in seconds before the next attempt, or None for no further attempt."""
-    if tries >= policy.retries or not may_send_again(trouble.error, trouble.delivery) or _broke_down(trouble):
+    error = trouble.error
+    if tries >= policy.retries or not may_send_again(error, trouble.delivery):
         return None
-    hint = bounded_hint(getattr(trouble.error, "retry_after", None))
+    if trouble.delivery == "refused" and isinstance(error, BackendUnavailable) and error.status not in {None, 503, 529}:
+        return None  # it failed, for other reasons than capacity: the same request would fail again
+    hint = bounded_hint(getattr(error, "retry_after", None))
     pause = hint if hint is not None else 0.5 * 2.0**tries
     if pause > _LONGEST_PAUSE or (deadline is not None and engine.clock.steady() + pause >= deadline):
         return None

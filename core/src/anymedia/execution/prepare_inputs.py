@@ -153,33 +153,27 @@ class InputReader:
 
     async def read_stored(self, file: StoredFile) -> bytes | None:
         """Return the bytes of an artifact of a continuation; None if it has none or is not stored any more."""
+        from ..artifacts import ArtifactError
+
+        with contextlib.suppress(ArtifactError):
+            return None if self.artifacts is None else await _read_key(self.artifacts, file.artifact)
+        return None
+
+    async def locate_stored(self, continuation: Continuation) -> tuple[Continuation, bytes | None]:
+        """Return a continuation as it is in the artifact store: a video with the paths of its files there, an image with its bytes."""
         from ..artifacts import Artifact, ArtifactError
 
-        artifact = Artifact.from_key(file.artifact)
-        if artifact is None or self.artifacts is None:
-            return None
-        try:
-            return await self.artifacts.read(artifact)
-        except ArtifactError:
-            return None
-
-    async def locate_stored(self, continuation: Continuation) -> Continuation:
-        """Return a video's continuation with the paths of its files in the artifact store, for those that are there."""
-        from ..artifacts import Artifact, ArtifactError
-
+        if continuation.media == "image" and continuation.files:
+            return continuation, await self.read_stored(continuation.files[0])
         if continuation.media != "video" or self.artifacts is None:
-            return continuation
+            return continuation, None
         files = []
         for file in continuation.files:
             if (artifact := Artifact.from_key(file.artifact)) is not None:
                 with contextlib.suppress(ArtifactError):
                     file = attrs.evolve(file, path=str(await self.artifacts.local_file(artifact)))
             files.append(file)
-        return attrs.evolve(continuation, files=tuple(files))
-
-    async def read_first_file(self, continuation: Continuation) -> bytes | None:
-        """Return the bytes of a continuation's image, if it is stored as an artifact."""
-        return await self.read_stored(continuation.files[0]) if continuation.media == "image" and continuation.files else None
+        return attrs.evolve(continuation, files=tuple(files)), None
 
     def clear(self) -> None:
         """Release the bytes that were read."""

@@ -290,8 +290,7 @@ async def cancel_call(engine: Engine, record: CallRecord) -> None:
         RequestError: another process is processing it.
         BackendError: the provider could not be reached; the record is unchanged.
     """
-    claimed = await _claim_to_cancel(engine, record)
-    if claimed is None:
+    if (claimed := await _claim_to_cancel(engine, record)) is None:
         return
     record = claimed
     try:
@@ -299,11 +298,10 @@ async def cancel_call(engine: Engine, record: CallRecord) -> None:
             notify = record.job is not None and record.outcome is None and engine.has_hook(record.backend, "cancel_job")
             notify = notify and is_same_address(record.account, await engine.account(record.backend))
             if notify and record.job is not None:
-                model = engine.instance(record.backend).matrix.model(record.model)
-                job = job_from_json(record.job)
+                context = engine.context(record, engine.instance(record.backend).matrix.model(record.model))
                 # a lost one may be charged, as one that is found
                 with contextlib.suppress(JobNotFound), engine.clients.used(record.backend):
-                    await engine.call(record.backend, "cancel_job", job=job, context=engine.context(record, model))
+                    await engine.call(record.backend, "cancel_job", job=job_from_json(record.job), context=context)
             await engine.advance(record, "cancelled", **_cancelled_cost(record, notified=notify))
     except LeaseLost:
         raise _in_use(record) from None
@@ -350,13 +348,13 @@ async def forget_run(engine: Engine, records: Sequence[CallRecord], *, force: bo
         check_forgettable(record)
         if not force:
             await _check_copies(engine, record)
-    leases = [(await _claim(engine, record)).lease for record in records if record.state not in FINAL_STATES]
+    claimed = [await _claim(engine, record) for record in records if record.state not in FINAL_STATES]
     for record in records:
         await engine.store.forget(record.id)
         await engine.artifacts.release(record.id)
         await in_thread(functools.partial(delete_temporaries, record))
-    for lease in leases:
-        await engine.store.release(lease)
+    for record in claimed:
+        await engine.store.release(record.lease)
 
 
 async def _check_copies(engine: Engine, record: CallRecord) -> None:
@@ -480,9 +478,7 @@ async def _continuations(engine: Engine, record: CallRecord) -> list[Continuatio
     """Return the continuations of a call's files that have not expired."""
     found = []
     for file in (record.result or {}).get("files", ()):
-        try:
+        with contextlib.suppress(UnknownContinuation):
             if file.get("continuation_id"):
                 found.append(await engine.store.scoped(record.realm).load_continuation(file["continuation_id"]))
-        except UnknownContinuation:
-            continue
     return found
