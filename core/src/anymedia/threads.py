@@ -6,7 +6,7 @@ asyncio is imported when it is used, because planning on the command line import
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ async def in_thread(work: Callable[[], _T]) -> _T:
     """Run blocking work in a thread. When cancelled, wait for the thread first, so that it cannot use a file afterwards."""
     import asyncio
 
-    return await _uninterrupted(asyncio.get_running_loop().run_in_executor(None, contextvars.copy_context().run, work))
+    return await shielded(asyncio.get_running_loop().run_in_executor(None, contextvars.copy_context().run, work))
 
 
 class EventLoopEnded(Exception):
@@ -52,16 +52,11 @@ async def on_loop(loop: asyncio.AbstractEventLoop, work: Callable[[], Coroutine[
     return done.result()
 
 
-async def shielded(work: Coroutine[Any, Any, _T]) -> _T:
+async def shielded(work: Awaitable[_T]) -> _T:
     """Await something that must complete: a cancellation is raised only after it is done."""
     import asyncio
 
-    return await _uninterrupted(asyncio.ensure_future(work))
-
-
-async def _uninterrupted(done: asyncio.Future[_T]) -> _T:
-    import asyncio
-
+    done = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(done)
     except asyncio.CancelledError:

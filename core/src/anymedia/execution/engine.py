@@ -14,7 +14,7 @@ import weakref
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, get_args
 
 import attrs
 
@@ -506,9 +506,7 @@ class _ContextServices:
 #: Seconds between two automatic clean-ups by age, and between two measurements of the space that is used.
 _AGE_INTERVAL, _SIZE_INTERVAL = 86_400.0, 60.0
 #: States in which a call may have artifacts that were not delivered.
-_UNDELIVERED: tuple[CallState, ...] = (
-    "queued", "submitting", "submitted", "running", "collecting", "unknown", "lost", "failed", "refused", "cancelled",
-)  # fmt: skip
+_UNDELIVERED: tuple[CallState, ...] = tuple(state for state in get_args(CallState) if state != "done")
 _EVERY_CALL = 10_000_000
 
 
