@@ -21,10 +21,10 @@ import attrs
 from ..errors import InvalidRequest
 from ..probe.audio import CRC16, REACH, after_id3, chunks, frame_head, frames, pages, read_flac
 from ..probe.pictures import has_camera_trailer, jpeg_end, png_chunks, read_gif
+from ..probe.probe import HEAD, format_of_head
 from ..probe.reader import Reader, TooManyParts
 from ..probe.video import CLUSTER, OPEN, SEGMENT, boxes, elements
 from ..results import Warning
-from .base64_text import HEAD, format_of_head
 
 _T = TypeVar("_T")
 

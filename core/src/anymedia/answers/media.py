@@ -22,8 +22,9 @@ import attrs
 import msgspec
 
 from ..media import FORMATS
+from ..probe.probe import HEAD, format_of_head
 from ..results import ContinuationData, Piece, Warning
-from .base64_text import HEAD, Base64Text, decode_base64, format_of_head, head_of_base64, split_data_url
+from .base64_text import Base64Text, decode_base64, head_of_base64, split_data_url
 from .envelopes import child, documents, is_object, items_of, read_error
 
 #: Where services, gateways and wrappers put media; searched in this order where the plugin's own places hold nothing.

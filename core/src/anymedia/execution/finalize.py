@@ -12,7 +12,6 @@ from pathlib import Path
 import attrs
 
 from .. import telemetry
-from ..answers.base64_text import HEAD, format_of_head
 from ..answers.compare import changed_outside_mask, differences, lost_transparency, other_count
 from ..answers.containers import repair_bytes
 from ..answers.envelopes import documents
@@ -24,6 +23,7 @@ from ..files.paths import OutputTarget, plan_output
 from ..files.safe_dir import show_path
 from ..media import mime_of
 from ..plugins.sanitize import clean_error
+from ..probe.probe import HEAD, format_of_head
 from ..requests import Continuation, StoredFile
 from ..results import ContinuationData, MediaFile, Outcome, Piece, Warning, to_warnings
 from ..state.codec import check_storable, outcome_json, plausible_expiry

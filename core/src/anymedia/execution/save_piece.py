@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import attrs
 
-from ..answers.base64_text import HEAD, format_of_head
 from ..answers.containers import repair_file, sound_seconds
 from ..answers.envelopes import read_error
 from ..artifacts import Artifact, ArtifactStore, ArtifactWriter, Kind
@@ -27,7 +26,8 @@ from ..files.names import fits_suffix, suffix_for
 from ..files.paths import OutputTarget
 from ..media import format_of
 from ..net.fetcher import CHUNK
-from ..probe.probe import Facts, sniff
+from ..probe.probe import HEAD, format_of_head, sniff
+from ..probe.reader import Facts
 from ..redaction import clean_text
 from ..results import MediaFile, Piece, Warning
 from ..threads import in_thread

@@ -14,7 +14,6 @@ from ..errors import InvalidRequest
 from .reader import Facts, Reader, refuse
 from .video import whole_file
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 #: Colour type -> (samples per pixel, allowed bit depths, Pillow's mode).
 _COLOURS = {
     0: (1, {1, 2, 4, 8, 16}, "L"),

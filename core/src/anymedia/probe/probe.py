@@ -17,11 +17,9 @@ import attrs
 from ..errors import InvalidRequest, Problem
 from ..media import Image, Media, Video
 from .audio import after_id3, read_flac, read_frames, read_ogg, read_riff
-from .pictures import PNG_SIGNATURE, read_gif, read_jpeg, read_png
-from .reader import Facts, Kind, Limits, Reader, refuse
-from .video import brands, is_movie, read_movie, read_webm
-
-__all__ = ["A_MEDIUM", "Facts", "Kind", "Limits", "Opener", "check_kind", "describe", "has_media_signature", "open_plainly", "sniff"]
+from .pictures import read_gif, read_jpeg, read_png
+from .reader import Facts, Limits, Reader, refuse
+from .video import brands, read_movie, read_webm
 
 _M = TypeVar("_M", bound=Media)
 
@@ -194,45 +192,100 @@ def _probe(source: bytes | BinaryIO, fmt: str, size: int, limits: Limits) -> Fac
 
 
 def _parse(reader: Reader) -> Facts:
-    """Parse the format that the magic bytes name."""
-    head = reader.upto(0, 16)
-    for magic, read in _MAGIC:
-        if head.startswith(magic):
-            return read(reader)
-    if is_movie(head):
-        return read_movie(reader)
-    if head.startswith(b"ID3") or head[:1] == b"\xff":
-        return _sound(reader, after_id3(reader))
-    raise unsupported_format_error(reader)
+    """Parse the format that the first bytes show."""
+    head = reader.upto(0, HEAD)
+    # Another RIFF file, and what starts like a frame of an MP3 and is none, are named by their parsers.
+    read = _READERS.get(format_of_head(head) or "") or (read_riff if head[:4] == b"RIFF" else _read_sound if head[:1] == b"\xff" else None)
+    if read is None:
+        raise unsupported_format_error(reader)
+    return read(reader)
+
+
+def _read_sound(reader: Reader) -> Facts:
+    start = after_id3(reader)
+    head = reader.upto(start, 4)
+    return read_flac(reader, start) if head == b"fLaC" else read_frames(reader, start, _frame_format(head) or "mp3")
+
+
+#: Format name -> what reads its facts.
+_READERS: dict[str, Callable[[Reader], Facts]] = {
+    "png": read_png,
+    "jpeg": read_jpeg,
+    "gif": read_gif,
+    "webm": read_webm,
+    "flac": read_flac,
+    **dict.fromkeys(("webp", "wav"), read_riff),
+    **dict.fromkeys(("ogg", "opus"), read_ogg),
+    **dict.fromkeys(("mp4", "mov", "m4a", "avif", "heic"), read_movie),
+    **dict.fromkeys(("mp3", "aac"), _read_sound),
+}
 
 
 def has_media_signature(head: bytes) -> bool:
-    """Return whether the first 16 bytes of a file are those of an image, a video or a sound, supported or not.
+    """Return whether the first bytes of a file are those of an image, a video or a sound, supported or not.
 
-    Signatures of two bytes (MP3 frames) do not count: too many other files begin so. A BMP also has four zeros.
+    Signatures of two bytes (MP3 frames) do not count: too many other files begin so.
     """
-    if head[:2] == b"BM" and head[6:10] == bytes(4):
-        return True
-    return head.startswith((*(magic for magic, _ in _MAGIC), b"II*\0", b"MM\0*", b"ID3")) or is_movie(head)
+    return head[:4] == b"RIFF" or (format_of_head(head) is not None and _frame_format(head) is None)
 
 
-def _sound(reader: Reader, start: int) -> Facts:
-    head = reader.upto(start, 4)
-    if head == b"fLaC":
-        return read_flac(reader, start)
-    return read_frames(reader, start, "aac" if len(head) == 4 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0 else "mp3")
-
-
-_MAGIC: tuple[tuple[bytes, Callable[[Reader], Facts]], ...] = (
-    (PNG_SIGNATURE, read_png),
-    (b"\xff\xd8\xff", read_jpeg),
-    (b"RIFF", read_riff),
-    (b"GIF87a", read_gif),
-    (b"GIF89a", read_gif),
-    (b"\x1aE\xdf\xa3", read_webm),
-    (b"fLaC", read_flac),
-    (b"OggS", read_ogg),
+#: The number of bytes that is enough to recognize any of the formats.
+HEAD = 32
+_MAGIC: tuple[tuple[bytes, str], ...] = (
+    (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"\xff\xd8\xff", "jpeg"),
+    (b"GIF87a", "gif"),
+    (b"GIF89a", "gif"),
+    (b"II*\0", "tiff"),
+    (b"MM\0*", "tiff"),
+    (b"\x1aE\xdf\xa3", "webm"),
+    (b"fLaC", "flac"),
+    (b"ID3", "mp3"),
 )
+_QUICKTIME = {b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}
+
+
+def format_of_head(head: bytes | memoryview) -> str | None:
+    """Return the format name that the first `HEAD` bytes of a file show, or None.
+
+    ``aiff`` and ``heic`` are recognized too, although no model takes them as they are.
+    """
+    start = bytes(head[:HEAD])
+    for magic, name in _MAGIC:
+        if start.startswith(magic):
+            return name
+    if start[:4] == b"RIFF":
+        return {b"WEBP": "webp", b"WAVE": "wav"}.get(start[8:12])
+    if start[:4] == b"FORM":
+        return "aiff" if start[8:12] in {b"AIFF", b"AIFC"} else None
+    if start[:4] == b"OggS":
+        return "opus" if b"OpusHead" in start else "ogg"
+    if start[4:8] == b"ftyp":
+        return _by_brand(start[8:12])
+    if start[4:8] in _QUICKTIME:
+        return "mov"
+    if start[:2] == b"BM" and start[6:10] == b"\0\0\0\0":
+        return "bmp"
+    return _frame_format(start)
+
+
+def _by_brand(brand: bytes) -> str:
+    if brand in {b"avif", b"avis"}:
+        return "avif"
+    if brand[:3] in {b"hei", b"hev", b"mif", b"msf"}:
+        return "heic"
+    return {b"qt  ": "mov", b"M4A ": "m4a", b"M4B ": "m4a"}.get(brand, "mp4")
+
+
+def _frame_format(start: bytes) -> str | None:
+    """Tell MP3 from AAC by the header of the first frame."""
+    if len(start) < 4 or start[0] != 0xFF:
+        return None
+    if start[1] & 0xF6 == 0xF0:
+        return "aac"
+    is_layer_3 = start[1] & 0xE0 == 0xE0 and start[1] >> 3 & 3 != 1 and start[1] >> 1 & 3 == 1
+    return "mp3" if is_layer_3 and start[2] >> 4 not in {0, 15} and start[2] >> 2 & 3 != 3 else None
+
 
 #: Magic bytes of well-known unsupported formats, what to call them, and what to do instead.
 _UNSUPPORTED: tuple[tuple[bytes, str, str], ...] = (

@@ -15,7 +15,6 @@ from .reader import Facts, Reader, refuse
 #: Boxes allowed at the top level of a file; C2PA and similar metadata use ``uuid``.
 _TOP = {b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"uuid", b"meta", b"udta", b"sidx", b"ssix"}
 _TOP |= {b"mfra", b"pdin", b"prft", b"emsg", b"pnot", b"PICT", b"imda", b"meco", b"sefd"}
-_OLD_MOV = {b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}
 _HEIC = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
 #: Handlers of tracks with pictures: video and image sequences.
 _PICTURES = {b"vide", b"pict"}
@@ -77,11 +76,6 @@ def brands(reader: Reader, at: int) -> list[bytes]:
         raise refuse("the header of the file is invalid")
     found = reader.at(at + 8, length - 8)
     return [found[i : i + 4] for i in range(0, len(found), 4) if i != 4]
-
-
-def is_movie(head: bytes) -> bool:
-    """Return whether a file with these first bytes may be an MP4 or a MOV."""
-    return head[4:8] == b"ftyp" or (head[4:8] in _OLD_MOV and len(head) >= 8)
 
 
 def whole_file(reader: Reader, position: int) -> bool:

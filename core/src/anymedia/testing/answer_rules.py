@@ -21,10 +21,11 @@ from unittest import mock
 
 import attrs
 
-from ..answers.base64_text import decode_base64, format_of_head
+from ..answers.base64_text import decode_base64
 from ..errors import MediaError, UnknownModel
 from ..hookspecs import ListedModel
 from ..plugins.instances import COMPATIBLE
+from ..probe.probe import format_of_head
 from ..results import Result
 from .cases import Case, CaseMaker, classes_of, rule
 from .fakes import CANARY, LocalHandler, LocalServer, Scenario
