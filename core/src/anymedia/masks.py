@@ -70,10 +70,7 @@ def read_mask(
         data: the bytes of the image.
         source_size: (width, height) of the source as shown, which the mask must have; None: not checked.
         convention: its meaning, if known.
-        where: the JSON path for the error.
-
-    Raises:
-        InvalidRequest: not an image, a size other than the source's, or a mask that selects nothing or everything.
+        where: the JSON path for the error: not an image, another size, or a mask that selects nothing or everything.
     """
     from .convert.images import open_picture
 
@@ -166,7 +163,6 @@ def outside_difference(original: Picture | bytes, result: Picture | bytes, mask:
 
     Raises:
         OutputMismatch: the result has another aspect ratio than the source.
-        InvalidRequest: one of them is not an image, or the mask does not fit the source.
     """
     plane = _as_plane(mask)
     before, after, _ = _pair(original, result, plane)
@@ -182,7 +178,6 @@ def paste_back(original: bytes, result: bytes, mask: MaskPlane | bytes) -> Paste
 
     Raises:
         OutputMismatch: the result has another aspect ratio than the source, so that pixels cannot be copied back exactly.
-        InvalidRequest: one of them is not an image, or the mask does not fit the source.
     """
     plane = _as_plane(mask)
     before, after, warnings = _pair(original, result, plane)

@@ -81,13 +81,7 @@ def _differences(request: Mapping[str, Any], file: MediaFile, wanted: Any) -> It
 
 
 def lost_transparency(picture: Picture | bytes, *, asked: bool) -> tuple[Warning, ...]:
-    """Warn where a transparent background was asked for and every pixel is opaque.
-
-    Args:
-        picture: the received picture, decoded or as its bytes.
-        asked: whether ``background`` was ``transparent`` in the request as it was sent, or the source has transparent pixels
-            that were to be kept.
-    """
+    """Warn where transparency was asked for, by ``background`` or by a source that has some, and every pixel is opaque."""
     if not asked:
         return ()
     from ..convert.images import is_transparent

@@ -53,15 +53,8 @@ class Repair:
         return self.end != self.size or bool(self.edits)
 
 
-def find_repair(source: bytes | BinaryIO | Path) -> Repair:
-    """Say what has to be changed in a file so that it ends where its container does and its sizes are true.
-
-    Args:
-        source: the bytes, an open binary file that can seek (left open, at any position), or a path.
-    """
-    if isinstance(source, Path):
-        with source.open("rb") as file:
-            return find_repair(file)
+def find_repair(source: bytes | BinaryIO) -> Repair:
+    """Say what has to be changed in a file (left at any position) so that it ends where its container does and its sizes are true."""
     reader = Reader(source)
     nothing = Repair(size=reader.size, end=reader.size)
     name = format_of_head(reader.upto(0, HEAD)) or ""
@@ -151,16 +144,10 @@ def repair_bytes(data: bytes) -> tuple[bytes, tuple[Warning, ...]]:
 
 
 def repair_file(target: Path | int) -> tuple[Warning, ...]:
-    """Repair a file in place; it is neither copied nor read into memory.
-
-    Args:
-        target: its path, or a file descriptor that can be read, written and truncated (left open).
+    """Repair a file in place, given its path or a descriptor (left open); it is neither copied nor read into memory.
 
     Returns:
         What was wrong with it; after any warning its size and checksum are others than before.
-
-    Raises:
-        OSError: it cannot be read or written.
     """
     descriptor = os.dup(target) if isinstance(target, int) else os.open(target, os.O_RDWR | getattr(os, "O_BINARY", 0))
     with os.fdopen(descriptor, "r+b") as file:

@@ -208,16 +208,9 @@ def flatten(picture: Picture) -> Picture:
 
 
 def encode_picture(picture: Picture, fmt: str, *, quality: int | None = None, lossless: bool = False) -> tuple[bytes, tuple[str, ...]]:
-    """Encode an upright image in any mode in one of `PILLOW_FORMATS`; its ICC profile is kept.
+    """Encode an upright image in any mode in one of `PILLOW_FORMATS`, with its ICC profile; return it with a sentence for each loss.
 
-    Args:
-        picture: the image.
-        fmt: format name.
-        quality: 0 to 100 on the encoder's own scale (jpeg, webp, avif).
-        lossless: write WebP losslessly (PNG, BMP and TIFF always are).
-
-    Returns:
-        The encoded bytes, and a sentence for each loss.
+    ``quality`` is 0 to 100 on the encoder's own scale (jpeg, webp, avif); ``lossless`` is for WebP (PNG, BMP and TIFF always are).
     """
     made, warnings = _fitted(picture, fmt)
     out = io.BytesIO()
@@ -287,9 +280,6 @@ def convert_picture(
 
     Returns:
         The image, its format, and a sentence for each loss.
-
-    Raises:
-        UnsupportedInput: none of the formats can be written, or none is small enough.
     """
     facts = sniff(data, where=where)
     check_kind(facts, "image", where=where)

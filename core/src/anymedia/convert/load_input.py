@@ -104,11 +104,11 @@ def _check_bytes(count: int, form: InputForm, name: str) -> None:
         raise UnsupportedInput(f"{name} has {count} bytes; the model accepts at most {form.max_bytes}.", fix="Make it smaller.")
 
 
-def _loaded(data: bytes, fmt: str, kind: str, facts: Facts, warnings: tuple[Warning | str, ...] = ()) -> LoadedMedia:
+def _loaded(data: bytes, fmt: str, facts: Facts, warnings: tuple[Warning | str, ...] = ()) -> LoadedMedia:
     return LoadedMedia(
         data=data,
         mime=FORMATS[fmt] if fmt != facts.format else facts.mime,
-        filename=f"{kind}{suffix_for(fmt)}",
+        filename=f"{facts.kind}{suffix_for(fmt)}",
         width=facts.width,
         height=facts.height,
         seconds=facts.seconds,
@@ -122,13 +122,13 @@ async def _load_picture(data: bytes, facts: Facts, form: InputForm, name: str, w
     cut = _cut(facts)
     if is_plain(facts) and (not form.formats or facts.format in form.formats):
         _check_bytes(len(data), form, name)
-        return _loaded(data, facts.format, "image", facts, cut)
+        return _loaded(data, facts.format, facts, cut)
     formats = list(form.formats)
     if _needs_child(facts):
         report, made = await run_on_bytes("picture", {"formats": formats, "max_bytes": form.max_bytes}, data)
-        return _loaded(made, str(report["format"]), "image", facts, (*cut, *report["warnings"]))
+        return _loaded(made, str(report["format"]), facts, (*cut, *report["warnings"]))
     made, fmt, lost = await asyncio.to_thread(convert_picture, data, formats, max_bytes=form.max_bytes, where=where)
-    return _loaded(made, fmt, "image", facts, (*cut, *lost))
+    return _loaded(made, fmt, facts, (*cut, *lost))
 
 
 def _cut(facts: Facts) -> tuple[Warning, ...]:
@@ -144,7 +144,7 @@ async def _load_timed(data: bytes, facts: Facts, form: InputForm, name: str) -> 
     """Load video or audio unchanged, or converted if PyAV is installed."""
     if not form.formats or facts.format in form.formats:
         _check_bytes(len(data), form, name)
-        return _loaded(data, facts.format, facts.kind, facts, _cut(facts))
+        return _loaded(data, facts.format, facts, _cut(facts))
     from .video import AUDIO_TARGETS, VIDEO_TARGETS
 
     known = VIDEO_TARGETS if facts.kind == "video" else AUDIO_TARGETS
@@ -156,7 +156,7 @@ async def _load_timed(data: bytes, facts: Facts, form: InputForm, name: str) -> 
     args = {"from": facts.format, "to": target, "quality": None, "pcm_rate": 0}
     report, made = await run_on_bytes("transcode", args, data, seconds=1800)
     _check_bytes(len(made), form, name)
-    return _loaded(made, target, facts.kind, facts, (*_cut(facts), *report["warnings"]))
+    return _loaded(made, target, facts, (*_cut(facts), *report["warnings"]))
 
 
 async def _load_mask(data: bytes, form: InputForm, size: tuple[int, int] | None, where: str) -> LoadedMedia:
@@ -208,7 +208,9 @@ def transcode(path: Path, to_format: str, *, quality: int | None = None, pcm_rat
     if facts.format == to_format:
         return Transcoded(path=path)
     _check_target(facts, to_format)
-    target = _new_file(path, to_format)
+    number, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.stem[:80]}-", suffix=suffix_for(to_format))
+    os.close(number)
+    target = Path(name)
     try:
         warnings = _write(path, target, facts, to_format, quality, pcm_rate or 24_000)
     except BaseException:
@@ -224,12 +226,6 @@ def _check_target(facts: Facts, to_format: str) -> None:
         raise UnsupportedInput(f"{A_MEDIUM[facts.kind]} ({facts.format}) cannot be written as {to_format}", fix=fix)
     if facts.kind != "image":
         _need_av(f"writing {to_format}")
-
-
-def _new_file(path: Path, to_format: str) -> Path:
-    number, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.stem[:80]}-", suffix=suffix_for(to_format))
-    os.close(number)
-    return Path(name)
 
 
 def _write(path: Path, target: Path, facts: Facts, to_format: str, quality: int | None, pcm_rate: int) -> list[str]:
