@@ -9,6 +9,8 @@ custom_models.py  model specs from the settings file
 json_schema.py    the spec of a model whose input a JSON Schema or OpenAPI document describes
 """
 
+import importlib
+
 from .matrix_cache import load_matrix as load_matrix
 from .model import BillingRule as BillingRule
 from .model import CapabilityMatrix as CapabilityMatrix
@@ -41,12 +43,7 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> object:
     """Import the parser on first use: with all matrices in the cache, nothing needs it."""
-    if name == "parse_matrix":
-        from .loader import parse_matrix
-
-        return parse_matrix
-    if name == "from_json_schema":
-        from .json_schema import from_json_schema
-
-        return from_json_schema
+    if (module := {"parse_matrix": "loader", "from_json_schema": "json_schema"}.get(name)) is not None:
+        found: object = getattr(importlib.import_module(f".{module}", __name__), name)
+        return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

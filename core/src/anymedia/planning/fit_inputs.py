@@ -63,15 +63,16 @@ def fit_inputs(draft: Draft) -> None:
     _require_inputs(draft)
     if draft.spec.fidelity.level == "emulated":
         fields = ("mask", "references", "continue_from", "source", "first_frame", "inputs")
-        _emulated(draft, next((name for name in fields if draft.get(name)), "prompt"), draft.spec.fidelity)
+        _report_emulation(draft, next((name for name in fields if draft.get(name)), "prompt"), draft.spec.fidelity)
 
 
-def _emulated(draft: Draft, field: str, fidelity: Fidelity) -> None:
-    draft.emulated = True
-    asked = json_value(draft.get(field))
-    if isinstance(asked, Continuation):
-        asked = asked.id
-    draft.extra += (Adjustment(field=field, kind="emulated", asked=asked, sent=asked, why=fidelity.note),)
+def _report_emulation(draft: Draft, field: str, fidelity: Fidelity) -> None:
+    """Report what is lost where an operation or an input is emulated."""
+    if fidelity.level == "emulated":
+        draft.emulated = True
+        asked = json_value(draft.get(field))
+        asked = asked.id if isinstance(asked, Continuation) else asked
+        draft.extra += (Adjustment(field=field, kind="emulated", asked=asked, sent=asked, why=fidelity.note),)
 
 
 def _require_inputs(draft: Draft) -> None:
@@ -97,6 +98,7 @@ def _fit_input(draft: Draft, name: str, value: object) -> None:
         _fit_references(draft, rule, value)
     elif isinstance(rule, InputRule) and isinstance(value, Media):
         _fit_media(draft, name, rule, value)
+        _report_emulation(draft, name, rule.fidelity)
 
 
 def _fit_task_inputs(draft: Draft, request: Transform) -> None:
@@ -114,11 +116,10 @@ def _fit_task_inputs(draft: Draft, request: Transform) -> None:
         else:
             for one in found:
                 if isinstance(one, Media) and one.media == rule.media:
-                    _fit_media(draft, field, _for_one(rule), one)
+                    _fit_media(draft, field, rule, one)
                 else:
                     draft.reject("input_format", f"{draft.name} accepts {rule.media} as {role!r}, not {one}", field)
-            if rule.fidelity.level == "emulated":
-                _emulated(draft, "inputs", rule.fidelity)
+            _report_emulation(draft, "inputs", rule.fidelity)
 
 
 def _fit_media(draft: Draft, name: str, rule: InputRule, media: Media) -> None:
@@ -139,8 +140,6 @@ def _fit_media(draft: Draft, name: str, rule: InputRule, media: Media) -> None:
     unknown = media.size is None or (isinstance(media, Image | Video) and media.width is None)
     if unknown:
         draft.unknown += ((name, media),)
-    if rule.fidelity.level == "emulated":
-        _emulated(draft, name, rule.fidelity)
 
 
 def _fit_pixels(draft: Draft, name: str, rule: InputRule, media: Image | Video) -> None:
@@ -188,8 +187,7 @@ def _fit_mask(draft: Draft, rule: MaskRule, mask: Mask) -> None:
         draft.forms += ((mask, rule),)
         if mask.image.size is None:
             draft.unknown += (("mask", mask.image),)
-    if rule.fidelity.level == "emulated":
-        _emulated(draft, "mask", rule.fidelity)
+    _report_emulation(draft, "mask", rule.fidelity)
 
 
 def _fit_references(draft: Draft, rule: ReferencesRule, references: Iterable[Reference]) -> None:
@@ -218,17 +216,11 @@ def _fit_references(draft: Draft, rule: ReferencesRule, references: Iterable[Ref
             if reference.type and inner.types and reference.type not in inner.types:
                 text = f"{draft.name} does not support {role} type {reference.type!r} (it supports {', '.join(inner.types)})"
                 draft.reject("reference_type", text, "references", ", ".join(inner.types))
-            _fit_media(draft, "references", _for_one(inner), reference.image)
-        if inner.fidelity.level == "emulated":
-            _emulated(draft, "references", inner.fidelity)
+            _fit_media(draft, "references", inner, reference.image)
+        _report_emulation(draft, "references", inner.fidelity)
     for role, inner in rule.roles.items():
         if inner.count[0] and role not in by_role:
             draft.reject("input_missing", f"{draft.name} needs at least {inner.count[0]} {role} references", "references")
-
-
-def _for_one(rule: InputRule) -> InputRule:
-    """Return a role's rule for one of its images: emulation is reported once for the role."""
-    return rule if rule.fidelity.level == "native" else attrs.evolve(rule, fidelity=Fidelity())
 
 
 def _fit_continue_as(draft: Draft, way: str) -> None:
