@@ -68,9 +68,13 @@ def _meeting(shape: Shape, key: str, condition: Any) -> dict[str, Any]:
         value = getattr(condition, "min", None)
         if option is not None and value is not None and option.problem(value):
             value = option.nearest(value)
-    if value is None or (head == "references" and tail):
-        return {}
-    return {head: {tail: value}} if head in _EXTRAS else {key: value}
+    return {} if head == "references" and tail else _field(key, value)
+
+
+def _field(key: str, value: Any) -> dict[str, Any]:
+    """Return the field that a condition names with a value; nothing for None."""
+    head, _, tail = key.partition(".")
+    return {} if value is None else {head: {tail: value}} if head in _EXTRAS else {key: value}
 
 
 def _given(shape: Shape, key: str) -> dict[str, Any]:
@@ -79,9 +83,7 @@ def _given(shape: Shape, key: str) -> dict[str, Any]:
         return input_fields(shape, key, 5)
     option = _option(shape.spec, key)
     if option is not None:
-        pair = two_values(option)
-        value = pair[0] if pair else getattr(option, "default", None)
-        return {} if value is None else ({head: {tail: value}} if head in _EXTRAS else {key: value})
+        return _field(key, (two_values(option) or (option.default,))[0])
     accepted = shape.spec.inputs.get(head)
     if isinstance(accepted, ReferencesRule):
         return {"references": references_for(accepted, 5, tail if tail in accepted.roles else None)}
@@ -101,9 +103,7 @@ def _opposite(shape: Shape, key: str, condition: Any) -> dict[str, Any]:
         return {}
     values = [*getattr(option, "one_of", ()), *(two_values(option) or ()), getattr(option, "max", None)]
     fits = condition.__contains__ if isinstance(condition, tuple) else condition.takes
-    other = next((v for v in values if v is not None and not fits(v)), None)
-    head, _, tail = key.partition(".")
-    return {} if other is None else ({head: {tail: other}} if head in _EXTRAS else {key: other})
+    return _field(key, next((v for v in values if v is not None and not fits(v)), None))
 
 
 def _joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
