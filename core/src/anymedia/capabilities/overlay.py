@@ -132,12 +132,8 @@ class OverlayStore:
     def load_for(self, instance: Any) -> Overlay:
         """Return the overlay of an instance; its ``account_key``, which loads OpenSSL, is computed only if there are overlays."""
         try:
-            has_any = self.directory.is_dir()
-        except OSError:  # a directory of another user
-            has_any = False
-        try:
-            return self.load(instance.account_key) if has_any else Overlay()
-        except SettingsError:  # no key from the system's keyring: a call says so if this instance is chosen
+            return self.load(instance.account_key) if self.directory.is_dir() else Overlay()
+        except (OSError, SettingsError):  # the directory of another user; no key from the system's keyring, as a call will say
             return Overlay()
 
     def refuse(self, key: str, model: str, message: str, now: float) -> None:

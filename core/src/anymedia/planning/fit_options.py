@@ -58,11 +58,11 @@ def _size_for(option: Option | None, ratio: float, pixels: float | None, fallbac
             total = min(max(total, option.pixels[0]), option.pixels[1])
         width, height = math.sqrt(total * ratio), math.sqrt(total / ratio)
         return option.nearest(f"{max(1, round(width))}x{max(1, round(height))}")
-    if isinstance(option, Choice):
-        sizes = [str(v) for v in option.one_of if pixels_of_size(v)]
-        if sizes:
-            return min(sizes, key=lambda s: (round(_distance(ratio_of(s), ratio), 6), _distance(pixels_of_size(s), pixels)))
-    return None
+    return min(_sizes(option), key=lambda s: (round(_distance(ratio_of(s), ratio), 6), _distance(pixels_of_size(s), pixels)), default=None)
+
+
+def _sizes(option: Option | None) -> list[str]:
+    return [str(value) for value in option.one_of if pixels_of_size(value)] if isinstance(option, Choice) else []
 
 
 def fit_geometry(draft: Draft) -> None:
@@ -101,13 +101,9 @@ def _fit_size(draft: Draft, size: str) -> None:
 
 
 def _nearest_size(option: Option, size: str) -> str | None:
-    if not isinstance(option, Choice) or size == "auto":
-        return None
     ratio, pixels = ratio_of(size), pixels_of_size(size)
-    sizes = [str(v) for v in option.one_of if pixels_of_size(v)]
-    if not sizes:
-        return None
-    return min(sizes, key=lambda s: 2 * _distance(ratio_of(s), ratio) + _distance(pixels_of_size(s), pixels))
+    sizes = _sizes(option) if size != "auto" else []
+    return min(sizes, key=lambda s: 2 * _distance(ratio_of(s), ratio) + _distance(pixels_of_size(s), pixels), default=None)
 
 
 def _fit_aspect(draft: Draft, aspect: str, *, size_given: bool) -> None:
