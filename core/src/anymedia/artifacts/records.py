@@ -23,13 +23,7 @@ _SHA256 = re.compile("[0-9a-f]{64}")
 class Artifact:
     """A reference from a call to stored bytes. It gives access only while the store holds that reference; a hash alone never does.
 
-    Attributes:
-        call_id: the call it belongs to.
-        kind: what it is to the call.
-        index: number among the call's artifacts of that kind, starting at 0.
-        sha256: hexadecimal hash of the bytes.
-        size: number of bytes.
-        mime: mime type.
+    ``index``: its number among the call's artifacts of that kind, starting at 0.
     """
 
     call_id: str
@@ -114,13 +108,13 @@ Keep = Callable[[Sequence[Artifact]], Awaitable[Collection[Artifact]]]
 def select_for_removal(
     stored: Iterable[tuple[Artifact, float]], required: Collection[Artifact], *, older_than: float | None, max_bytes: int | None
 ) -> list[Artifact]:
-    """Return the references that retention removes, oldest first.
+    """Return the references that retention removes, oldest first: those made before a time, then the oldest beyond a size.
 
     Args:
         stored: every reference with the time it was made.
         required: those that must stay.
-        older_than: remove those made before this time; None for no limit.
-        max_bytes: then remove the oldest until this many bytes are left; None for no limit.
+        older_than: the time, in seconds since the epoch; None for no limit.
+        max_bytes: the size; None for no limit.
     """
     ordered = sorted(stored, key=lambda pair: pair[1])
     uses: dict[str, int] = {}

@@ -304,14 +304,8 @@ class ArtifactStore:
 
     async def last_gc(self) -> float | None:
         """Return when `gc` last removed artifacts, in seconds since the epoch; None if never."""
-
-        def work() -> float | None:
-            try:
-                return (self.directory / "gc").stat().st_mtime
-            except FileNotFoundError:
-                return None
-
-        return await in_thread(work)
+        path = self.directory / "gc"
+        return await in_thread(lambda: path.stat().st_mtime if path.exists() else None)
 
     async def aclose(self) -> None:
         """Give up this process's pins, but not those of `keep`; the store can be used again afterwards."""

@@ -102,23 +102,16 @@ class Writer(PartFile):
     def _give(self, name: str) -> bool:
         """Link the file to a name if that is free; return whether it was."""
         try:
-            self._opened.link(self._part, name)
+            try:
+                self._opened.link(self._part, name)
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                # An empty file reserves the name and is then replaced atomically; a crash in between leaves the empty file.
+                os.close(self._opened.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+                self._opened.replace(self._part, name)
         except FileExistsError:
             return False
-        except OSError as error:
-            if error.errno not in _NO_LINKS:
-                raise
-            return self._give_without_links(name)
-        return True
-
-    def _give_without_links(self, name: str) -> bool:
-        # An empty file reserves the name and is then replaced atomically. On such file systems, a crash in between
-        # leaves the empty file.
-        try:
-            os.close(self._opened.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        except FileExistsError:
-            return False
-        self._opened.replace(self._part, name)
         return True
 
     def _verified(self, name: str) -> str:

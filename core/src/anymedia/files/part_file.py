@@ -135,9 +135,6 @@ class PartFile:
     def change(self, work: Callable[[int], _T]) -> _T:
         """Change in place what was written; where ``work`` returns anything, read it again for its size and checksum.
 
-        Args:
-            work: gets the file descriptor, which stays open.
-
         Raises:
             MediaError: the disk is full or fails.
         """
@@ -223,11 +220,6 @@ class PartFile:
 def lock_file(fd: int, *, shared: bool = False, wait: bool = False) -> bool | None:
     """Lock a file until its descriptor is closed.
 
-    Args:
-        fd: the open file.
-        shared: allow other shared locks at the same time.
-        wait: wait for a lock that excludes this one.
-
     Returns:
         Whether it is locked now; None if the system or the file system does not support locks.
     """
@@ -256,16 +248,7 @@ def _reflink(source: int, target: int) -> bool:
 
 
 def read_kept(path: Path, sha256: str, *, most: int) -> bytes | None:
-    """Return the contents of a file recorded earlier.
-
-    Args:
-        path: its path, which may have been replaced by a pipe, a device or a link.
-        sha256: the recorded hash of its contents, in hexadecimal.
-        most: maximum size in bytes; a larger file is not the recorded one.
-
-    Returns:
-        The contents, or None if the file is missing, is not a regular file, or has changed.
-    """
+    """Return the contents of a file recorded earlier; None if it is missing, is not a regular file, or has changed (see `copy_kept`)."""
     out = io.BytesIO()
     return out.getvalue() if copy_kept(path, sha256, out, most=most) else None
 
@@ -274,10 +257,10 @@ def copy_kept(path: Path, sha256: str, into: IO[bytes], *, most: int) -> bool:
     """Copy a file recorded earlier.
 
     Args:
-        path: its path.
+        path: its path, which may have been replaced by a pipe, a device or a link.
         sha256: the recorded hash of its contents, in hexadecimal.
         into: the file to write to.
-        most: maximum size in bytes.
+        most: maximum size in bytes; a larger file is not the recorded one.
 
     Returns:
         Whether the contents were verified; if not, the copy must be discarded.

@@ -42,12 +42,7 @@ _tried: dict[tuple[object, ...], tuple[float, int]] = {}
 
 
 def open_input(path: str | Path, roots: Sequence[Path] | None = None, *, field: str = "$") -> BinaryIO:
-    """Open an input file for reading.
-
-    Args:
-        path: as the caller wrote it.
-        roots: the directories it must be in; None for no restriction.
-        field: JSON path of it in the request, for messages.
+    """Open an input file for reading; with ``roots``, one of these directories must contain it.
 
     Raises:
         InvalidRequest: it does not exist, is not a regular file, or is not allowed.
@@ -290,15 +285,18 @@ def plan_output(
     asked_folder = output is None or text.endswith(("/", os.sep))
     found = locate(text, roots, field=field)
     confined = roots is not None
-    if not asked_folder and not _is_folder(found, confined):
-        return _named(found, text, overwrite=overwrite, confined=confined, only=only, field=field)
+    if made_up := asked_folder or _is_folder(found, confined):
+        stem = default_stem if isinstance(default_stem, str) else default_stem()
+    else:
+        stem, suffix = _checked_name(found, text, only, field)
+        found = Location(found.root, found.steps[:-1]) if confined else Location(found.root.parent, ())
     _check_folders(found, text, confined, field)
     return OutputTarget(
         location=found,
-        stem=default_stem if isinstance(default_stem, str) else default_stem(),
+        stem=stem,
         suffix=suffix,
         overwrite=overwrite,
-        made_up=True,
+        made_up=made_up,
         makes_folders=confined or asked_folder,
         confined=confined,
         field=field,
@@ -315,18 +313,15 @@ def _is_folder(found: Location, confined: bool) -> bool:
     return True
 
 
-def _named(found: Location, text: str, *, overwrite: bool, confined: bool, only: str, field: str) -> OutputTarget:
+def _checked_name(found: Location, text: str, only: str, field: str) -> tuple[str, str]:
+    """Return the stem and the suffix of an output file's name."""
     name = os.path.basename(found.path)  # noqa: PTH119 - faster on text
     if problem := name_problem(_INDEX.sub("1", name)):
         raise refuse(field, text, f"has a file name that is not portable: it {problem}")
     stem, suffix = os.path.splitext(name)  # noqa: PTH122
     if suffix.lower() not in ({only} if only else MEDIA_SUFFIXES) or stem.startswith("."):
         raise refuse(field, text, "is not named like a media file", f"use {only or _SUFFIX_HELP}, or '/' at the end for a directory")
-    folder = Location(found.root, found.steps[:-1]) if confined else Location(found.root.parent, ())
-    _check_folders(folder, text, confined, field)
-    return OutputTarget(
-        location=folder, stem=stem, suffix=suffix, overwrite=overwrite, makes_folders=confined, confined=confined, field=field
-    )
+    return stem, suffix
 
 
 def _check_folders(found: Location, text: str, confined: bool, field: str) -> None:

@@ -45,14 +45,7 @@ def show_path(path: str | Path) -> str:
 
 
 def refuse(field: str, path: str | Path, why: str, suggestion: str = "") -> InvalidRequest:
-    """Return the error for a refused path.
-
-    Args:
-        field: JSON path of it in the request.
-        path: the path as given.
-        why: the reason, continuing a sentence that begins with the path.
-        suggestion: what to do instead.
-    """
+    """Return the error for a refused path; ``why`` continues a sentence that begins with the path."""
     if not suggestion and len(str(path)) >= 200 and not field.startswith("$.output"):
         suggestion = "write base64 as a data: URL (data:image/png;base64,...)"
     if str(path).startswith("~"):
@@ -221,11 +214,6 @@ def locate(path: str | Path, roots: Sequence[Path] | None, *, field: str) -> Loc
 
     Relative paths start at the working directory, or at the first root if that is outside all roots.
 
-    Args:
-        path: as the caller wrote it.
-        roots: allowed directories; None for no restriction.
-        field: JSON path of it in the request, for messages.
-
     Raises:
         InvalidRequest: it is not a valid path, contains ``..``, or is outside the roots.
     """
@@ -275,16 +263,7 @@ def _check_steps(found: Location, text: str, field: str) -> None:
 
 
 def walk(start: Path, steps: Sequence[str], *, create: bool = False) -> Directory:
-    """Open a directory by descending from a trusted one without following links; the caller closes it.
-
-    Args:
-        start: a trusted directory.
-        steps: names of the subdirectories.
-        create: whether to create missing ones.
-
-    Raises:
-        OSError: as `Directory.child`.
-    """
+    """Open a directory by descending from a trusted one without following links; the caller closes it; raises as `Directory.child`."""
     found, missing = nearest(start, steps, create=create)
     if missing:
         found.close()

@@ -131,11 +131,7 @@ class Limits:
 def translated(blame: Blame, url: str, proxy: Proxy | None = None, unused: Proxy | None = None) -> Iterator[None]:
     """Convert errors of aiohttp and the operating system; their messages may contain the full URL and are not used.
 
-    Args:
-        blame: creates the errors.
-        url: in a form that may be shown.
-        proxy: the proxy of the request.
-        unused: a proxy that is configured, but not allowed for this request.
+    ``unused``: a proxy that is configured, but not allowed for this request.
     """
     import aiohttp
 
@@ -183,10 +179,6 @@ async def resolve(host: str, port: int) -> Sequence[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-class _Sessions(weakref.WeakKeyDictionary["asyncio.AbstractEventLoop", "dict[bool, ClientSession]"]):
-    """The sessions of each event loop: direct, and through a proxy."""
-
-
 class Fetcher:
     """Fetches http(s) URLs given by callers or providers.
 
@@ -231,7 +223,8 @@ class Fetcher:
         self._active = 0  # responses that are being read
         self._own: CheckedUrl | None = None
         self._for_origins: dict[str, Fetcher] = {}
-        self._sessions = _Sessions()
+        #: Of each event loop: direct, and through a proxy.
+        self._sessions: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[bool, ClientSession]] = weakref.WeakKeyDictionary()
 
     def for_origin(self, base_url: str) -> Fetcher:
         """Return the fetcher for a backend's results, which may also come from the backend's own address.
@@ -246,7 +239,7 @@ class Fetcher:
         if found is None:
             own = read_url(base_url)
             found = self._for_origins[base_url] = copy.copy(self)
-            found._own, found._granted, found._for_origins, found._sessions = own, set(), {}, _Sessions()
+            found._own, found._granted, found._for_origins, found._sessions = own, set(), {}, weakref.WeakKeyDictionary()
             found._active = 0
             if own.address is not None and not is_forbidden(own.address):
                 found._granted.add((own.address, own.port))
@@ -255,13 +248,8 @@ class Fetcher:
     def check_url(self, url: str, *, for_caller: bool = True, field: str = "$") -> CheckedUrl:
         """Check a URL's text, scheme and port, without network access.
 
-        Args:
-            url: http or https.
-            for_caller: whether a caller gave the URL (InvalidRequest) or a provider (BadBackendResponse).
-            field: JSON path of the URL in the request, for messages.
-
         Raises:
-            InvalidRequest, BadBackendResponse: the URL is refused; the message says why.
+            InvalidRequest, BadBackendResponse: the URL, of a caller or of a provider, is refused; the message says why.
         """
         try:
             checked = read_url(url)

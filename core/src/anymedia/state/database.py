@@ -7,9 +7,9 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import attrs
 
@@ -19,17 +19,7 @@ from .store import StateError
 _T = TypeVar("_T")
 
 
-class Cursor(Protocol):
-    """The rows that a statement has found."""
-
-    def fetchone(self) -> Any:
-        """Return the next row, or None."""
-
-    def fetchall(self) -> list[Any]:
-        """Return all rows that are left."""
-
-
-class Connection(Protocol):
+class Connection:
     """A connection, which the statements of `anymedia.state.sql.Store` are executed on.
 
     Attributes:
@@ -38,28 +28,31 @@ class Connection(Protocol):
         repeated: whether the work runs again because it is unknown whether its commit succeeded.
     """
 
-    row_lock: str
-    has_guards: bool
-    repeated: bool
+    row_lock = ""
+    has_guards = False
+    repeated = False
+
+    if TYPE_CHECKING:
+
+        def execute(self, sql: str, values: Any = (), /) -> Any:
+            """Execute a statement, ``?`` stands for a value; return a cursor."""
+
+        def now(self) -> float:
+            """Return the store's time, in seconds since the epoch."""
+
+        def close(self) -> None:
+            """Close the connection."""
 
     @property
     def broken(self) -> bool:
         """Whether it cannot be used any more."""
-
-    def execute(self, sql: str, values: Sequence[object] = (), /) -> Cursor:
-        """Execute a statement; ``?`` stands for a value."""
+        return False
 
     def lock(self, name: str) -> None:
         """Wait for the other transactions that have locked a name; it is unlocked with the end of this one."""
 
     def notify(self, notice: str) -> None:
         """Send a notice to all who listen, when the transaction is committed."""
-
-    def now(self) -> float:
-        """Return the store's time, in seconds since the epoch."""
-
-    def close(self) -> None:
-        """Close the connection."""
 
 
 C = TypeVar("C", bound=Connection)

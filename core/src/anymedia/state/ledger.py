@@ -118,13 +118,7 @@ def _exactly(amount: float) -> str:
 
 
 def check_caps(call: NewCall, entry: LedgerEntry, budget: Budget, used: Callable[[Total], int]) -> None:
-    """Refuse a call that could exceed a cap.
-
-    Args:
-        call: the call.
-        entry: its ledger entry.
-        budget: the caps.
-        used: returns the amount of a running total, in billionths of a dollar.
+    """Refuse a call that could exceed a cap; ``used`` returns the amount of a running total, in billionths of a dollar.
 
     Raises:
         BudgetExceeded: with the cap, the amount left, and what the call may cost.

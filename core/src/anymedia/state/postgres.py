@@ -19,7 +19,7 @@ from psycopg import conninfo, errors
 
 from ..errors import Charged
 from . import schema
-from .database import Cursor, Database, Lane, Work, Write
+from .database import Connection, Database, Lane, Work, Write
 from .sql import Store
 from .sqlite import SqliteStore
 from .store import StateBusy, StateDamaged, StateError, StateNotWritable, StateTooNew, StateUnreachable
@@ -79,7 +79,7 @@ def _bound(value: object) -> object:
     return int(value) if isinstance(value, bool) else value
 
 
-class PostgresConnection:
+class PostgresConnection(Connection):
     """A connection to the server, with its time.
 
     The statements of a transaction are sent in one go up to the next result that is read, and the last ones with the commit: most
@@ -90,8 +90,6 @@ class PostgresConnection:
 
     def __init__(self, raw: psycopg.Connection[Any], clock: Callable[[], float] | None) -> None:
         self.raw = raw
-        self.row_lock = ""
-        self.repeated = False
         self._clock = clock
         self._time = self._asked_at = float("-inf")
         self._time_answer: psycopg.Cursor[Any] | None = None
@@ -102,7 +100,7 @@ class PostgresConnection:
         """Whether the server has ended it, or a transaction could not be undone."""
         return self.raw.closed or self.raw.info.transaction_status != psycopg.pq.TransactionStatus.IDLE
 
-    def execute(self, sql: str, values: Sequence[object] = (), /) -> Cursor:
+    def execute(self, sql: str, values: Sequence[object] = (), /) -> Any:
         """Execute a statement; ``?`` stands for a value."""
         return self.raw.execute(_in_postgres(sql), [_bound(value) for value in values])
 

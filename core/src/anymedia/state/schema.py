@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from .codec import CALL_COLUMNS, encode_call
-from .database import Connection, Cursor
+from .database import Connection
 from .ledger import LedgerEntry
 from .store import FINAL_STATES, LOCAL_REALM, UNKNOWN_ACCOUNT, CallRecord, StateBusy, StateDamaged, StateTooNew
 
@@ -185,37 +185,29 @@ def version_of(connection: Connection, path: Path) -> int:
     return 0
 
 
-def create(connection: Connection) -> None:
-    """Create the tables, inside the caller's transaction."""
-    _upgrade(connection, 0)
-    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-
-
 def statements_after(version: int) -> Iterator[str]:
     """Yield the statements that lead from a version (0: nothing) to the current one."""
     for step in _STEPS[version:]:
         yield from step
 
 
-def _upgrade(connection: Connection, version: int) -> None:
-    for statement in statements_after(version):
-        connection.execute(statement)
-    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+def upgrade(connection: Connection, path: Path, version: int, now: float) -> None:
+    """Bring an empty file, or a journal of an earlier version, to the current one, inside the caller's transaction.
 
-
-def migrate(connection: Connection, path: Path, now: float) -> None:
-    """Bring a journal of an earlier version to the current one, inside the caller's transaction, which has the write lock.
-
-    The file is copied to ``<name>.v<version>`` first.
+    A journal is copied to ``<name>.v<version>`` first.
 
     Raises:
         StateBusy: a process of the earlier version is still processing a call.
     """
-    version = version_of(connection, path)
-    check_idle(connection, f"The journal {str(path)!r}", now)
-    _back_up(path, version)
-    _upgrade(connection, version)
-    sum_up(connection)
+    if version:
+        check_idle(connection, f"The journal {str(path)!r}", now)
+        _back_up(path, version)
+    for statement in statements_after(version):
+        connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    if version:
+        sum_up(connection)
 
 
 def check_idle(connection: Connection, name: str, now: float) -> None:
@@ -243,7 +235,7 @@ def sum_up(connection: Connection) -> None:
             add_to_total(connection, total, entry.amount)
 
 
-def add_to_total(connection: Connection, total: tuple[str, str], amount: int) -> Cursor:
+def add_to_total(connection: Connection, total: tuple[str, str], amount: int) -> Any:
     """Add an amount to a running total, which the cursor returns."""
     statement = """INSERT INTO budgets VALUES (?, ?, ?)
         ON CONFLICT (scope, period) DO UPDATE SET amount = budgets.amount + excluded.amount RETURNING amount"""

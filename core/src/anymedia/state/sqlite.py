@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from ..errors import Charged, SettingsError
 from . import schema
-from .database import Database, Lane, Work, Write
+from .database import Connection, Database, Lane, Work, Write
 from .sql import Store
 from .store import StateBusy, StateDamaged, StateError, StateNotWritable
 
@@ -66,25 +66,15 @@ def write_lock(folder: Path) -> Iterator[None]:
         os.close(fd)
 
 
-class SqliteConnection(sqlite3.Connection):
+class SqliteConnection(sqlite3.Connection, Connection):
     """A connection whose transactions that write run one at a time: they need no other locks."""
 
-    row_lock = ""
-    has_guards = False
-    repeated = False
-    broken = False
     clock: Callable[[], float] = time.time
 
     def __del__(self) -> None:
         """Close what was not closed; Python 3.13 warns of what earlier versions do in silence."""
         with contextlib.suppress(sqlite3.ProgrammingError):  # it was never opened
             self.close()
-
-    def lock(self, name: str) -> None:
-        """Do nothing: the transaction has the lock on the whole file."""
-
-    def notify(self, notice: str) -> None:
-        """Do nothing: other processes find out by asking."""
 
     def now(self) -> float:
         """Return the store's time."""
@@ -182,10 +172,8 @@ class SqliteDatabase(Database[SqliteConnection]):
             return
         self._begin(connection, Write())
         version = schema.version_of(connection, self.path)
-        if version == 0:
-            schema.create(connection)
-        elif version < schema.SCHEMA_VERSION:
-            schema.migrate(connection, self.path, self.clock())
+        if version < schema.SCHEMA_VERSION:  # no other process was first
+            schema.upgrade(connection, self.path, version, self.clock())
         connection.execute("COMMIT")
 
     def _version(self, connection: SqliteConnection) -> int:
