@@ -1,7 +1,8 @@
-"""The user's directories for settings, state and cache, as platformdirs gives them."""
+"""The user's directories for settings, state and cache, as platformdirs gives them; how processes share the files in them."""
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
@@ -45,6 +46,23 @@ def write_atomically(path: Path, data: bytes) -> None:
     except BaseException:
         scratch.unlink(missing_ok=True)
         raise
+
+
+def lock_file(fd: int, *, shared: bool = False, wait: bool = False) -> bool | None:
+    """Lock a file until its descriptor is closed.
+
+    Returns:
+        Whether it is locked now; None if the system or the file system does not support locks.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    try:
+        fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+    except OSError as error:
+        return False if error.errno in {errno.EWOULDBLOCK, errno.EACCES} else None
+    return True
 
 
 def installation_id(state: Path) -> str:

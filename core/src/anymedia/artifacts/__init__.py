@@ -8,16 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import SettingsError
-from .records import (
-    Artifact,
-    ArtifactDamaged,
-    ArtifactError,
-    ArtifactMissing,
-    ArtifactNotStored,
-    ArtifactUnreachable,
-    Kind,
-    Swept,
-)
+from .records import Artifact, ArtifactDamaged, ArtifactError, ArtifactMissing, ArtifactNotStored, ArtifactUnreachable, Kind, Swept
 from .store import ArtifactStore
 from .writer import ArtifactWriter
 

@@ -108,14 +108,7 @@ Keep = Callable[[Sequence[Artifact]], Awaitable[Collection[Artifact]]]
 def select_for_removal(
     stored: Iterable[tuple[Artifact, float]], required: Collection[Artifact], *, older_than: float | None, max_bytes: int | None
 ) -> list[Artifact]:
-    """Return the references that retention removes, oldest first: those made before a time, then the oldest beyond a size.
-
-    Args:
-        stored: every reference with the time it was made.
-        required: those that must stay.
-        older_than: the time, in seconds since the epoch; None for no limit.
-        max_bytes: the size; None for no limit.
-    """
+    """Return the references, given with the time they were made, that retention removes: the oldest first, none of those required."""
     ordered = sorted(stored, key=lambda pair: pair[1])
     uses: dict[str, int] = {}
     for artifact, _ in ordered:

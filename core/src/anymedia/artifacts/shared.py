@@ -20,18 +20,8 @@ from obstore.store import from_url
 
 from ..errors import SettingsError
 from ..threads import in_thread
-from .records import (
-    KINDS,
-    Artifact,
-    ArtifactDamaged,
-    ArtifactMissing,
-    ArtifactNotStored,
-    ArtifactUnreachable,
-    Keep,
-    Kind,
-    Swept,
-    select_for_removal,
-)
+from .records import KINDS, Artifact, ArtifactDamaged, ArtifactMissing, ArtifactNotStored, ArtifactUnreachable, Keep, Kind, Swept
+from .records import select_for_removal as select
 from .store import ArtifactStore
 from .writer import UNKNOWN_MIME, ArtifactWriter
 
@@ -152,7 +142,7 @@ class SharedArtifacts(ArtifactStore):
         required = set(await keep([artifact for artifact, _ in stored])) if keep is not None else set()
         now = datetime.datetime.now(datetime.UTC).timestamp() if now is None else now
         older_than = None if keep_seconds is None else now - keep_seconds
-        chosen = select_for_removal(stored, required, older_than=older_than, max_bytes=None)
+        chosen = select(stored, required, older_than=older_than, max_bytes=None)
         if not dry_run:
             await self._remove_all(chosen)
             with self._reaching():

@@ -21,8 +21,8 @@ from urllib.parse import quote, unquote
 
 import attrs
 
+from ..directories import lock_file
 from ..files.atomic_writer import Writer
-from ..files.part_file import lock_file
 from ..files.paths import OutputTarget
 from ..files.safe_dir import show_path
 from ..threads import in_thread
@@ -182,11 +182,7 @@ class ArtifactStore:
         return await in_thread(work)
 
     async def keep(self, artifact: Artifact, suffix: str | Callable[[Path], str]) -> Path:
-        """Return a read-only local file with the bytes and a suffix; both stay while this process lives, see `pin`.
-
-        Args:
-            artifact: a finished piece.
-            suffix: the suffix with its dot, or a function as for `export`.
+        """Return a read-only local file with the bytes of a finished piece and a suffix; both stay while this process lives, see `pin`.
 
         Raises:
             ArtifactMissing, ArtifactDamaged, ArtifactUnreachable: it cannot be read.
@@ -232,11 +228,7 @@ class ArtifactStore:
         """Bring the bytes to this machine."""
 
     async def sign(self, artifact: Artifact, seconds: float) -> str | None:
-        """Return a link that anyone can read a finished piece by, without further access; inputs and raw answers stay private.
-
-        Args:
-            artifact: what to read.
-            seconds: how long it is valid.
+        """Return a link that anyone can read a finished piece by for some seconds; inputs and raw answers stay private.
 
         Returns:
             The link; None for a store without links, and for what is not a piece.

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self, TypeVar
 from urllib.parse import quote
 
-from ..files.part_file import PartFile, lock_file
+from ..directories import lock_file
+from ..files.part_file import PartFile
 from ..files.safe_dir import Directory, explain, show_path
 from ..threads import in_thread
 from .records import KINDS, SEPARATOR, Artifact, ArtifactNotStored, Kind
@@ -134,11 +135,7 @@ class ArtifactWriter:
         await in_thread(self._part.restart)
 
     async def change(self, work: Callable[[int], _T]) -> _T:
-        """Let a function change what was written, in place.
-
-        Args:
-            work: called in a thread with a file descriptor; returns a false value if it changed nothing.
-        """
+        """Let a function change what was written, in place, see `PartFile.change`; it is called in a thread."""
         return await self._flushed(lambda: self._part.change(work))
 
     async def commit(self, *, mime: str | None = None) -> Artifact:

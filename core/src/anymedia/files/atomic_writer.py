@@ -12,12 +12,11 @@ import os
 import re
 import secrets
 import stat
-import threading
 from pathlib import Path
 
 from ..errors import MediaError
 from .part_file import PartFile
-from .paths import OutputTarget
+from .paths import OutputTarget, mode_of_new
 from .safe_dir import Directory, explain, show_path
 
 #: Prefix of all temporary files.
@@ -27,7 +26,6 @@ _SAFE = re.compile(r"[A-Za-z0-9_-]{1,80}")
 #: Error codes of ``link`` on file systems without hard links.
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK, errno.EACCES})
 _MOST_NAMES = 100_000
-_umask_lock = threading.Lock()
 
 
 def hidden_prefix(call_id: str) -> str:
@@ -77,7 +75,7 @@ class Writer(PartFile):
         try:
             os.fsync(self._fd)
             if hasattr(os, "fchmod"):
-                os.fchmod(self._fd, 0o666 & ~_umask() if self._target.mode is None else self._target.mode)
+                os.fchmod(self._fd, mode_of_new(self._opened) if self._target.mode is None else self._target.mode)
             name = self._name_it(suffix)
             self._opened.unlink(self._part)
             self._opened.sync()
@@ -125,18 +123,3 @@ class Writer(PartFile):
     def _failed(self, error: OSError) -> MediaError:
         where = show_path(self._target.folder)
         return CannotWrite(f"The file could not be written: {where} {explain(error)}.", fix="Make room or choose another directory.")
-
-
-def _umask() -> int:
-    """Return the process's umask, if possible without setting it (which affects other threads)."""
-    try:
-        fd = os.open("/proc/self/status", os.O_RDONLY)
-        try:
-            return int(os.read(fd, 4096).partition(b"\nUmask:")[2].split(None, 1)[0], 8)
-        finally:
-            os.close(fd)
-    except (OSError, IndexError, ValueError):
-        with _umask_lock:
-            mask = os.umask(0o077)
-            os.umask(mask)
-        return mask

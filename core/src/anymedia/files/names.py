@@ -101,10 +101,7 @@ def name_problem(name: str) -> str | None:
 def made_up_stem(prompt: str, date: datetime.date, *, fallback: str = "media") -> str:
     """Return a default file name without suffix and number: ``2026-11-21-red-fox``.
 
-    Args:
-        prompt: its ASCII words are used; accents are removed, other characters skipped.
-        date: the first part of the name.
-        fallback: used if no word remains.
+    Accents of the prompt's words are removed, other characters than ASCII skipped; ``fallback`` is used if no word remains.
     """
     plain = unicodedata.normalize("NFKD", prompt[:400]).encode("ascii", "ignore").decode()
     slug = ""

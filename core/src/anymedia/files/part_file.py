@@ -6,7 +6,6 @@ A file lock distinguishes the temporary file of a dead process, which is resumed
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import io
 import os
@@ -17,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, BinaryIO, Self, TypeVar
 
+from ..directories import lock_file
 from ..errors import InvalidRequest, MediaError
 from ..probe.probe import open_plainly
 from .safe_dir import Directory
@@ -30,6 +30,8 @@ _T = TypeVar("_T")
 
 class PartFile:
     """A temporary file in a directory; a context manager that removes it unless a subclass has given it another name.
+
+    Its methods raise `MediaError` when the directory cannot be used, or the disk is full or fails.
 
     Args:
         name: its name; a file with that name that a dead process left is resumed.
@@ -71,11 +73,7 @@ class PartFile:
         raise NotImplementedError
 
     def open(self) -> Self:
-        """Open the directory and the temporary file; resume that of a dead process.
-
-        Raises:
-            MediaError: the directory cannot be used, or the file cannot be created.
-        """
+        """Open the directory and the temporary file; resume that of a dead process."""
         self._folder = self._open_folder()
         try:
             self._fd = self._make()
@@ -133,11 +131,7 @@ class PartFile:
             self.size += len(chunk)
 
     def change(self, work: Callable[[int], _T]) -> _T:
-        """Change in place what was written; where ``work`` returns anything, read it again for its size and checksum.
-
-        Raises:
-            MediaError: the disk is full or fails.
-        """
+        """Change in place what was written; where ``work`` returns anything, read it again for its size and checksum."""
         try:
             if changed := work(self._fd):
                 self._read_back()
@@ -147,11 +141,7 @@ class PartFile:
         return changed
 
     def write(self, data: bytes | memoryview) -> None:
-        """Append bytes.
-
-        Raises:
-            MediaError: the disk is full or fails.
-        """
+        """Append bytes."""
         view = memoryview(data)
         self._hash.update(view)
         self.size += len(view)
@@ -162,11 +152,7 @@ class PartFile:
             raise self._failed(error) from None
 
     def copy_from(self, source: BinaryIO) -> None:
-        """Replace what was written with the bytes of a file, sharing its blocks if the file system can (a reflink).
-
-        Raises:
-            MediaError: the disk is full or fails.
-        """
+        """Replace what was written with the bytes of a file, sharing its blocks if the file system can (a reflink)."""
         try:
             if self.size:
                 self.restart()
@@ -215,23 +201,6 @@ class PartFile:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.abort()
-
-
-def lock_file(fd: int, *, shared: bool = False, wait: bool = False) -> bool | None:
-    """Lock a file until its descriptor is closed.
-
-    Returns:
-        Whether it is locked now; None if the system or the file system does not support locks.
-    """
-    try:
-        import fcntl
-    except ImportError:
-        return None
-    try:
-        fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
-    except OSError as error:
-        return False if error.errno in {errno.EWOULDBLOCK, errno.EACCES} else None
-    return True
 
 
 def _reflink(source: int, target: int) -> bool:

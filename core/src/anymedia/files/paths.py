@@ -194,7 +194,7 @@ class OutputTarget:
                     raise refuse(self.field, self.folder, "does not exist", "create the directory first, or end the path with '/'")
                 if not missing:
                     self._check_names(folder, of)
-                mode = _mode_of_new(folder)
+                mode = mode_of_new(folder)
                 free = folder.free_bytes()
         except OSError as error:
             raise self._unusable(error) from None
@@ -229,7 +229,7 @@ class OutputTarget:
         return refuse(self.field, self.folder, explain(error), "choose a directory that can be written to")
 
 
-def _mode_of_new(folder: Directory) -> int:
+def mode_of_new(folder: Directory) -> int:
     """Return the mode of a new file in a directory, found by creating one unless that was done recently."""
     info = folder.facts()
     key = (info.st_dev, info.st_ino, info.st_mode, info.st_uid, info.st_gid, folder.path)

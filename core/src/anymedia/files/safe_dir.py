@@ -229,7 +229,11 @@ def locate(path: str | Path, roots: Sequence[Path] | None, *, field: str) -> Loc
         raise refuse(field, "path", "is not a valid path on this system") from None
     if ".." in given.parts:
         raise refuse(field, text, "contains '..'", "give the path without it")
-    pairs = [(alias, real) for root in roots for real in _real(root) for alias in (real, Path(os.path.abspath(root)))]  # noqa: PTH100  (not resolved)
+    pairs: list[tuple[Path, Path]] = []
+    for root in roots:
+        with contextlib.suppress(OSError):
+            real = root.resolve(strict=True)
+            pairs += [(real, real), (Path(os.path.abspath(root)), real)]  # noqa: PTH100  (not resolved)
     wanted = _base(pairs) / given
     for alias, real in pairs:
         if wanted.is_relative_to(alias):
@@ -238,13 +242,6 @@ def locate(path: str | Path, roots: Sequence[Path] | None, *, field: str) -> Loc
             return found
     hint = f"give a path inside {' or '.join(show_path(root) for root in roots)}" if roots else "no directory is allowed"
     raise refuse(field, text, "lies outside the allowed directories", hint)
-
-
-def _real(root: Path) -> list[Path]:
-    try:
-        return [root.resolve(strict=True)]
-    except OSError:
-        return []
 
 
 def _base(pairs: Sequence[tuple[Path, Path]]) -> Path:

@@ -15,6 +15,7 @@ import ipaddress
 import math
 import re
 import socket
+import urllib.parse
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -170,11 +171,7 @@ _RANGE = re.compile(r"bytes ([0-9]+)-([0-9]+)/([0-9]+|\*)")
 
 
 async def resolve(host: str, port: int) -> Sequence[str]:
-    """Resolve a host name with the system's resolver.
-
-    Raises:
-        OSError: the name cannot be resolved.
-    """
+    """Resolve a host name with the system's resolver."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
@@ -227,13 +224,10 @@ class Fetcher:
         self._sessions: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[bool, ClientSession]] = weakref.WeakKeyDictionary()
 
     def for_origin(self, base_url: str) -> Fetcher:
-        """Return the fetcher for a backend's results, which may also come from the backend's own address.
+        """Return the fetcher for a backend's results, which may also come from the address that the settings give to it.
 
         Exactly this scheme, host and port may be contacted although they are not public, and never a link-local or metadata address.
         It has its own connections, and is closed with this fetcher.
-
-        Args:
-            base_url: the address that the settings give to the backend.
         """
         found = self._for_origins.get(base_url)
         if found is None:
@@ -342,8 +336,6 @@ class Fetcher:
         raise blame.failed(f"{first} redirects more than {_MOST_REDIRECTS} times", passing=False)
 
     def _next_hop(self, here: CheckedUrl, target: str, blame: Blame) -> CheckedUrl:
-        import urllib.parse
-
         if not target:
             raise blame.failed(f"{here} redirects without a target", passing=False)
         try:
@@ -446,19 +438,13 @@ class Fetcher:
 
     async def close_idle(self) -> None:
         """Close the connections of this event loop that nothing is being received on."""
-        if not self._active:
-            await self._close_sessions()
-        for fetcher in self._for_origins.values():
-            await fetcher.close_idle()
+        await self.aclose(only_idle=True)
 
-    async def aclose(self) -> None:
+    async def aclose(self, *, only_idle: bool = False) -> None:
         """Close the connections of this event loop."""
-        await self._close_sessions()
-        for fetcher in self._for_origins.values():
-            await fetcher.aclose()
-
-    async def _close_sessions(self) -> None:
-        await shielded(_close_each(self._sessions.pop(asyncio.get_running_loop(), {}).values()))
+        for fetcher in (self, *self._for_origins.values()):
+            if not (only_idle and fetcher._active):
+                await shielded(_close_each(fetcher._sessions.pop(asyncio.get_running_loop(), {}).values()))
 
     async def __aenter__(self) -> Fetcher:
         return self

@@ -170,10 +170,6 @@ def plausible_expiry(expires_at: object, now: float) -> float | None:
     """Return when something expires at the provider, in seconds since the epoch; None where it says nothing plausible.
 
     A time that has passed when it is received, or is years away, shows another unit or a clock that differs.
-
-    Args:
-        expires_at: what the plugin returned.
-        now: the store's time at which it was received.
     """
     if isinstance(expires_at, bool) or not isinstance(expires_at, int | float) or not now < expires_at < now + _LONGEST_EXPIRY:
         return None
@@ -194,12 +190,8 @@ def job_from_json(raw: Mapping[str, Any]) -> Job:
 def outcome_json(outcome: Outcome, artifacts: Mapping[int, str], now: float) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return an outcome as JSON in two parts: what may be shown, and the URLs and handles that may not.
 
-    Headers are left out: they contain keys, and the provider can be asked for the job again.
-
-    Args:
-        outcome: what the hook returned.
-        artifacts: index of a piece -> key of the artifact with its bytes.
-        now: when it was received, on the store's clock.
+    Headers are left out: they contain keys, and the provider can be asked for the job again. ``artifacts``: index of a piece -> key of the
+    artifact with its bytes.
     """
     pieces, secret = [], []
     for index, piece in enumerate(outcome.pieces):
@@ -226,10 +218,7 @@ def outcome_from_json(
 ) -> Outcome | None:
     """Return the outcome that `outcome_json` was called with, or None if a piece is available only from the provider.
 
-    Args:
-        raw: the JSON that may be shown.
-        secret: the JSON that may not.
-        stored: index of a piece -> opens its bytes in the artifact store.
+    ``stored``: index of a piece -> opens its bytes in the artifact store.
     """
     hidden = (secret or {}).get("pieces") or [{} for _ in raw["pieces"]]
     pieces = []

@@ -50,7 +50,7 @@ class LedgerEntry:
     realm: str
     project: str | None = None
     committed: int = 0
-    unknown: bool = False
+    unknown: bool = attrs.field(default=False, converter=bool)
 
     @property
     def amount(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -226,11 +226,16 @@ def check_idle(connection: Connection, name: str, now: float) -> None:
         )
 
 
+def entry_of(row: Sequence[Any]) -> LedgerEntry:
+    """Return the ledger entry in a row of `LEDGER_COLUMNS`."""
+    return LedgerEntry(**dict(zip(LEDGER_COLUMNS, row, strict=True)))
+
+
 def sum_up(connection: Connection) -> None:
     """Compute the running totals from the ledger."""
     connection.execute("DELETE FROM budgets")
     for row in connection.execute(f"SELECT {quoted(*LEDGER_COLUMNS)} FROM ledger").fetchall():  # noqa: S608 - our own names
-        entry = LedgerEntry(**dict(zip(LEDGER_COLUMNS, row, strict=True)))
+        entry = entry_of(row)
         for total in entry.totals():
             add_to_total(connection, total, entry.amount)
 

@@ -21,7 +21,7 @@ from .codec import CALL_COLUMNS, check_call, decode_call, decode_continuation, e
 from .database import Connection, Database
 from .ledger import LedgerEntry
 from .queues import FOR_ANY_WORKER, Queues
-from .schema import FOR_WORKERS, LEDGER_COLUMNS, add_to_total, quoted, update_call
+from .schema import FOR_WORKERS, LEDGER_COLUMNS, add_to_total, entry_of, quoted, update_call
 from .store import (
     FINAL_STATES,
     LOCAL_REALM,
@@ -344,7 +344,7 @@ class Store(Queues):
             if connection.repeated and self._find(connection, call_id) is None:
                 return
             transitions.check_forgettable(self._read(connection, call_id))
-            entry = _entry_of(connection.execute(_SELECT_ENTRY, (call_id,)).fetchone())
+            entry = entry_of(connection.execute(_SELECT_ENTRY, (call_id,)).fetchone())
             _settle(connection, entry, ledger.abandoned(entry))
             connection.execute("DELETE FROM calls WHERE id = ?", (call_id,))
             forgotten = "UPDATE run_keys SET forgotten_at = ? WHERE forgotten_at IS NULL AND run NOT IN (SELECT run FROM calls)"
@@ -495,7 +495,7 @@ class Store(Queues):
         found = connection.execute(f"{self._query} {where}{connection.row_lock}", values)
         entry = connection.execute(_SELECT_ENTRY, (_text(call_id),))
         row = found.fetchone()
-        return (None, None) if row is None else (self._decode(connection, row), _entry_of(entry.fetchone()))
+        return (None, None) if row is None else (self._decode(connection, row), entry_of(entry.fetchone()))
 
     def _read(self, connection: Connection, call_id: str) -> CallRecord:
         if (record := self._find(connection, call_id)) is None:
@@ -504,8 +504,11 @@ class Store(Queues):
 
 
 def _insert(connection: Connection, continuation: Continuation, texts: tuple[str, str], realm: str, now: float) -> None:
-    """Write a continuation, replacing an earlier one of the realm with the same id; delete the ones that expired long ago."""
-    _clear_expired(connection, now)
+    """Write a continuation, replacing an earlier one of the realm with the same id; delete what has expired."""
+    connection.execute("UPDATE continuations SET secret = '{}' WHERE expires_at <= ? AND secret != '{}'", (now,))
+    old = "SELECT number FROM continuations WHERE expires_at <= ?"
+    connection.execute(f"DELETE FROM continuation_files WHERE continuation IN ({old})", (now - _REMEMBER_EXPIRED,))  # noqa: S608
+    connection.execute("DELETE FROM continuations WHERE expires_at <= ?", (now - _REMEMBER_EXPIRED,))
     number = "SELECT number FROM continuations WHERE realm = ? AND id = ?"
     named = (realm, continuation.id)
     connection.execute(f"DELETE FROM continuation_files WHERE continuation IN ({number})", named)  # noqa: S608 - our own text
@@ -573,11 +576,6 @@ def _claim_key(connection: Connection, call: NewCall, now: float) -> None:
         raise RunKeyTaken(call.run_key)
 
 
-def _entry_of(row: tuple[Any, ...]) -> LedgerEntry:
-    values = dict(zip(LEDGER_COLUMNS, row, strict=True))
-    return LedgerEntry(**values | {"unknown": bool(values["unknown"])})
-
-
 def _settle(connection: Connection, before: LedgerEntry, after: LedgerEntry) -> None:
     """Write a ledger entry that has changed, and its running totals."""
     if after == before:
@@ -589,11 +587,3 @@ def _settle(connection: Connection, before: LedgerEntry, after: LedgerEntry) -> 
     if after.amount != before.amount:
         for total in sorted(after.totals()):  # in one order, so that no two transactions wait for each other
             add_to_total(connection, total, after.amount - before.amount)
-
-
-def _clear_expired(connection: Connection, now: float) -> None:
-    """Delete the secrets of expired continuations, and the continuations that expired long ago."""
-    connection.execute("UPDATE continuations SET secret = '{}' WHERE expires_at <= ? AND secret != '{}'", (now,))
-    old = "SELECT number FROM continuations WHERE expires_at <= ?"
-    connection.execute(f"DELETE FROM continuation_files WHERE continuation IN ({old})", (now - _REMEMBER_EXPIRED,))  # noqa: S608
-    connection.execute("DELETE FROM continuations WHERE expires_at <= ?", (now - _REMEMBER_EXPIRED,))

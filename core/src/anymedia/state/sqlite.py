@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+from ..directories import lock_file
 from ..errors import Charged, SettingsError
 from . import schema
 from .database import Connection, Database, Lane, Work, Write
@@ -45,22 +46,14 @@ def write_lock(folder: Path) -> Iterator[None]:
     queue. (A lock on the file itself would interfere with SQLite's.)
     """
     try:
-        import fcntl
-
-        fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    except (ImportError, OSError):
+        fd = os.open(folder, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    except OSError:
         yield
         return
     try:
         give_up = time.monotonic() + _LONGEST_QUEUE
-        while time.monotonic() < give_up:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                pause()
-            except OSError:
-                break
+        while lock_file(fd) is False and time.monotonic() < give_up:
+            pause()
         yield
     finally:
         os.close(fd)

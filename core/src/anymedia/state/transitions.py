@@ -26,20 +26,7 @@ def opened(call: NewCall, *, owner: str | None, lease_seconds: float, now: float
     return CallRecord(state="queued", owner=owner, fence=1, reserved_usd=call.reserve_usd or 0.0, **fields)
 
 
-def check_held(record: CallRecord | None, lease: Lease) -> CallRecord:
-    """Return the record if the lease is still valid.
-
-    Raises:
-        LeaseLost: it is not.
-    """
-    if record is None:
-        raise LeaseLost(f"call {lease.call_id!r} was deleted")
-    if record.fence != lease.fence:
-        raise LeaseLost(f"call {lease.call_id!r} was claimed by another owner (fence {record.fence}, not {lease.fence})")
-    return record
-
-
-def advanced(record: CallRecord | None, lease: Lease, state: CallState, *, now: float, changes: Mapping[str, Any]) -> CallRecord:
+def advanced(held: CallRecord | None, lease: Lease, state: CallState, *, now: float, changes: Mapping[str, Any]) -> CallRecord:
     """Return the record after a change of state and columns; a final state ends its lease and deletes its secret.
 
     A call that was lost or had ended, and is seen again, loses the error and the cost of that end. A cost that is negative or not
@@ -52,7 +39,10 @@ def advanced(record: CallRecord | None, lease: Lease, state: CallState, *, now: 
     """
     if not _CHANGEABLE.issuperset(changes):
         raise TypeError(f"advance() cannot change {', '.join(sorted(set(changes) - _CHANGEABLE))}")
-    held = check_held(record, lease)
+    if held is None:
+        raise LeaseLost(f"call {lease.call_id!r} was deleted")
+    if held.fence != lease.fence:
+        raise LeaseLost(f"call {lease.call_id!r} was claimed by another owner (fence {held.fence}, not {lease.fence})")
     if state not in TRANSITIONS[held.state]:
         raise IllegalTransition(f"call {held.id!r} cannot change from {held.state!r} to {state!r}")
     if changes.get("job", held.job) is None and (held.job is not None or state in _NEEDS_JOB or held.state in _REVISABLE):
