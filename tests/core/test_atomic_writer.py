@@ -176,7 +176,7 @@ def test_default_name_contains_the_date_and_the_prompt() -> None:
     day = datetime.date(2026, 11, 21)
     assert made_up_stem("A red fox!", day) == "2026-11-21-a-red-fox"
     assert made_up_stem("Éclair au café", day) == "2026-11-21-eclair-au-cafe"
-    assert made_up_stem("狐", day, fallback="image") == "2026-11-21-image"
+    assert made_up_stem("狐", day) == "2026-11-21-media"
     assert made_up_stem("../../etc/passwd\0", day) == "2026-11-21-etc-passwd"
     assert len(made_up_stem("word " * 1000, day)) <= 51
 

@@ -287,7 +287,6 @@ async def test_queued_task_is_restored_from_the_store_as_it_would_be_sent(tmp_pa
     target = {"sent": stored.sent, "inputs": list(stored.keys), "earlier_files": []}
     record: Any = types.SimpleNamespace(id="job_1", request=request_json(request), target=target, operation=request.operation)
     again, contents, _ = await restore_inputs(artifacts, record, None)
-    await artifacts.aclose()
     assert (again.task, again.options, again.inputs.keys()) == (request.task, request.options, request.inputs.keys())
     assert again.inputs["garments"] == request.inputs["garments"]
     assert contents[again.inputs["mask"]].data == half_mask(64, 48)  # type: ignore[union-attr, index]

@@ -141,7 +141,6 @@ class Router(Operations, Realms):
             else:
                 await self._engine.aclose()
                 await self.store.aclose()
-                await self.artifacts.aclose()
 
     @checked
     async def plan(

@@ -7,7 +7,7 @@ import hashlib
 import os
 import time
 import urllib.request
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,7 +27,7 @@ _T = TypeVar("_T")
 
 
 @pytest.fixture(params=["directory", "file", pytest.param("s3", marks=pytest.mark.exhaustive)])
-def machine(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+def machine(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     url = f"file://{tmp_path}/storage"
     if request.param == "s3":
         import s3
@@ -41,9 +41,7 @@ def machine(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
         machines.append(artifacts_at(None if request.param == "directory" else url, tmp_path / f"machine-{len(machines)}"))
         return machines[0] if request.param == "directory" else machines[-1]
 
-    yield another
-    for each in machines:
-        run(each.aclose())
+    return another
 
 
 @pytest.fixture

@@ -394,40 +394,26 @@ def test_gc_of_a_store_that_was_never_used_finds_nothing(store: ArtifactStore) -
 
 
 @posix
-def test_gc_leaves_what_a_live_process_has_pinned_until_it_is_killed(store: ArtifactStore) -> None:
+def test_gc_leaves_what_a_live_process_keeps_until_it_is_killed(store: ArtifactStore) -> None:
     made = put(store, "job_1")
     code = f"""
 import asyncio, sys
 from pathlib import Path
-from anymedia.artifacts import ArtifactStore
-async def hold():
-    async with ArtifactStore(Path({str(store.directory)!r})).pin("job_1"):
-        print("pinned", flush=True)
-        sys.stdin.read()
-asyncio.run(hold())
+from anymedia.artifacts import Artifact, ArtifactStore
+store = ArtifactStore(Path({str(store.directory)!r}))
+for _ in range(2):
+    asyncio.run(store.keep(Artifact.from_key({made.key!r}), ".png"))
+print("pinned", flush=True)
+sys.stdin.read()
 """
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"pinned\n"
+        assert len(names(store, "pins")) == 1
         assert asyncio.run(store.gc(keep_seconds=0, now=2e12)).removed == ()
         process.kill()
         process.wait()
     assert asyncio.run(store.gc(keep_seconds=0, now=2e12)).removed == (made,)
-    assert names(store, "pins") == []
-
-
-def test_pin_released_once_per_use(store: ArtifactStore) -> None:
-    made = put(store, "job_1")
-
-    async def use() -> None:
-        async with store.pin("job_1"):
-            async with store.pin("job_1"):
-                pass
-            assert (await store.gc(keep_seconds=0, now=2e12)).removed == ()
-
-    asyncio.run(use())
-    assert asyncio.run(store.gc(keep_seconds=0, now=2e12)).removed == (made,)
-    asyncio.run(store.aclose())
     assert names(store, "pins") == []
 
 

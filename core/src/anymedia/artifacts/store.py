@@ -27,7 +27,7 @@ from ..files.paths import OutputTarget
 from ..files.safe_dir import show_path
 from ..threads import in_thread
 from .records import KINDS, SEPARATOR, Artifact, ArtifactDamaged, ArtifactMissing, Keep, Kind, Swept, select_for_removal
-from .writer import BUFFER, UNKNOWN_MIME, ArtifactWriter, Part, Pins, entries, not_stored, pin_for_good, remove_abandoned, sync
+from .writer import BUFFER, UNKNOWN_MIME, ArtifactWriter, Part, entries, not_stored, pin, pinned_calls, remove_abandoned, sync
 
 #: References removed under one exclusive lock: a paid answer waiting for it is not delayed by a long clean-up.
 _BATCH = 200
@@ -53,7 +53,6 @@ class ArtifactStore:
         self._files = os.path.join(directory, "files", "")  # noqa: PTH118 - joined as text: a commit takes little time
         self._lock_path = os.path.join(directory, "lock")  # noqa: PTH118
         self._is_prepared = False
-        self._pins = Pins(self)
 
     def writer(self, call_id: str, kind: Kind, index: int = 0, mime: str = UNKNOWN_MIME) -> ArtifactWriter:
         """Return a writer for an artifact of a call; what a dead process wrote under the same names is resumed."""
@@ -182,7 +181,7 @@ class ArtifactStore:
         return await in_thread(work)
 
     async def keep(self, artifact: Artifact, suffix: str | Callable[[Path], str]) -> Path:
-        """Return a read-only local file with the bytes of a finished piece and a suffix; both stay while this process lives, see `pin`.
+        """Return a read-only local file with the bytes of a finished piece and a suffix; both stay while this process lives.
 
         Raises:
             ArtifactMissing, ArtifactDamaged, ArtifactUnreachable: it cannot be read.
@@ -191,7 +190,7 @@ class ArtifactStore:
         await self._fetch(artifact)
 
         def work() -> Path:
-            pin_for_good(self, artifact.call_id)
+            pin(self, artifact.call_id)
             stored = self._check(artifact)
             if not self._is_sound(artifact):
                 raise self._damaged(artifact)
@@ -247,15 +246,6 @@ class ArtifactStore:
         """Remove a call's references, and the bytes that no other call refers to; return the number of bytes freed."""
         return await in_thread(lambda: self._remove([a for a, _ in self._references(call_id) if a.kind in kinds]))
 
-    @contextlib.asynccontextmanager
-    async def pin(self, call_id: str) -> AsyncIterator[None]:
-        """Protect the artifacts of a call from retention while the context is open and this process lives."""
-        await in_thread(lambda: self._pins.change(call_id, 1))
-        try:
-            yield
-        finally:
-            await in_thread(lambda: self._pins.change(call_id, -1))
-
     async def gc(
         self,
         *,
@@ -288,7 +278,7 @@ class ArtifactStore:
         if not self.directory.is_dir():
             return set()
         with self._failing(), self._lock(shared=False):
-            return self._pins.living()
+            return pinned_calls(self.directory / "pins")
 
     async def used_bytes(self) -> int:
         """Return the number of bytes stored on this machine."""
@@ -298,10 +288,6 @@ class ArtifactStore:
         """Return when `gc` last removed artifacts, in seconds since the epoch; None if never."""
         path = self.directory / "gc"
         return await in_thread(lambda: path.stat().st_mtime if path.exists() else None)
-
-    async def aclose(self) -> None:
-        """Give up this process's pins, but not those of `keep`; the store can be used again afterwards."""
-        self._pins.close()
 
     def _sweep(self, chosen: list[Artifact], required: set[Artifact], now: float, *, dry_run: bool) -> Swept:
         before = self._object_sizes()
@@ -326,7 +312,7 @@ class ArtifactStore:
             return 0
         freed = 0
         with self._failing(), self._lock(shared=False):
-            pinned = self._pins.living() if unless_pinned else set()
+            pinned = pinned_calls(self.directory / "pins") if unless_pinned else set()
             for artifact in chosen:
                 if artifact.call_id in pinned:
                     continue

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 from urllib.parse import quote
 
 from ..directories import lock_file
@@ -160,46 +160,28 @@ class ArtifactWriter:
 
 
 class Pins:
-    """The calls that this process protects: lines in a file that it keeps locked as long as it lives."""
+    """The calls whose artifacts this process protects from retention as long as it lives: lines in a file that it keeps locked."""
 
-    def __init__(self, store: ArtifactStore) -> None:
-        self._store = store
-        self._fd, self._pid = -1, 0
-        self._path = store.directory
+    def __init__(self, folder: Path) -> None:
+        self.calls = set[str]()
+        self._pid = os.getpid()
+        self._path = folder / f"{self._pid}-{secrets.token_hex(8)}"
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+        self._fd = os.open(self._path, flags, 0o600)
+        lock_file(self._fd)
 
     @property
     def is_held(self) -> bool:
-        """Whether the file is open in this process, rather than in the one it was forked from, and was not deleted."""
-        return self._fd >= 0 and self._pid == os.getpid() and self._path.exists()
+        """Whether this process has opened the file, not the one it was forked from, and it was not deleted."""
+        return self._pid == os.getpid() and self._path.exists()
 
-    def change(self, call_id: str, count: Literal[1, -1]) -> None:
-        """Add or remove one pin of a call."""
-        self._store.prepare()
-        with self._store._failing(), self._store._lock(shared=True):  # no clean-up sees the file before it is locked
-            if not self.is_held:
-                self.close()
-                self._pid = os.getpid()
-                self._path = self._store.directory / "pins" / f"{self._pid}-{secrets.token_hex(8)}"
-                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
-                self._fd = os.open(self._path, flags, 0o600)
-                lock_file(self._fd)
-            os.write(self._fd, f"{count} {call_id}\n".encode())
-
-    def living(self) -> set[str]:
-        """Return the calls that a living process has pinned; remove the files of dead ones (under the exclusive lock)."""
-        counts: dict[str, int] = {}
-        for path in entries(self._store.directory / "pins"):
-            with contextlib.suppress(FileNotFoundError):
-                if is_abandoned(path):
-                    path.unlink()
-                    continue
-                for line in path.read_text().splitlines():
-                    change, _, call_id = line.partition(" ")
-                    counts[call_id] = counts.get(call_id, 0) + int(change)
-        return {call_id for call_id, count in counts.items() if count > 0}
+    def add(self, call_id: str) -> None:
+        """Protect a call."""
+        os.write(self._fd, f"1 {call_id}\n".encode())
+        self.calls.add(call_id)
 
     def close(self) -> None:
-        """Give up all pins of this process."""
+        """Protect nothing any more."""
         if self._fd >= 0 and self._pid == os.getpid():
             with contextlib.suppress(OSError):
                 self._path.unlink()
@@ -207,18 +189,37 @@ class Pins:
         self._fd = -1
 
 
-#: The pins of `ArtifactStore.keep`, by directory, and the calls they protect: they last as long as the process.
-_lasting: dict[Path, tuple[Pins, set[str]]] = {}
+#: The pins of this process, by the directory of the store.
+_lasting: dict[Path, Pins] = {}
 _lasting_lock = threading.Lock()
 
 
-def pin_for_good(store: ArtifactStore, call_id: str) -> None:
+def pin(store: ArtifactStore, call_id: str) -> None:
     """Protect the artifacts of a call from retention as long as this process lives."""
+    place = store.directory.absolute()
     with _lasting_lock:
-        pins, pinned = _lasting.setdefault(store.directory.absolute(), (Pins(store), set()))
-        if call_id not in pinned or not pins.is_held:
-            pins.change(call_id, 1)
-            pinned.add(call_id)
+        pins = _lasting.get(place)
+        if pins is not None and pins.is_held and call_id in pins.calls:
+            return
+        store.prepare()
+        with store._failing(), store._lock(shared=True):  # no clean-up sees the file before it is locked
+            if pins is None or not pins.is_held:
+                if pins is not None:
+                    pins.close()
+                pins = _lasting[place] = Pins(store.directory / "pins")
+            pins.add(call_id)
+
+
+def pinned_calls(folder: Path) -> set[str]:
+    """Return the calls that living processes have pinned; remove the files of dead ones (under the exclusive lock)."""
+    found = set[str]()
+    for path in entries(folder):
+        with contextlib.suppress(FileNotFoundError):
+            if is_abandoned(path):
+                path.unlink()
+            else:
+                found |= {line.partition(" ")[2] for line in path.read_text().splitlines()}
+    return found
 
 
 def not_stored(directory: Path, error: OSError) -> ArtifactNotStored:

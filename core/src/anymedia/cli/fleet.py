@@ -177,7 +177,6 @@ def import_journal(journal: Path, as_json: bool) -> None:
             return await store.import_journal(journal), stored
         finally:
             await store.aclose()
-            await artifacts.aclose()
 
     calls, stored = run(work())
     journal.rename(journal.with_name(f"{journal.name}.imported"))

@@ -98,15 +98,12 @@ def name_problem(name: str) -> str | None:
     return None
 
 
-def made_up_stem(prompt: str, date: datetime.date, *, fallback: str = "media") -> str:
-    """Return a default file name without suffix and number: ``2026-11-21-red-fox``.
-
-    Accents of the prompt's words are removed, other characters than ASCII skipped; ``fallback`` is used if no word remains.
-    """
+def made_up_stem(prompt: str, date: datetime.date) -> str:
+    """Return a default file name without suffix and number: ``2026-11-21-red-fox``; accents are removed, other characters skipped."""
     plain = unicodedata.normalize("NFKD", prompt[:400]).encode("ascii", "ignore").decode()
     slug = ""
     for word in re.findall(r"[a-z0-9]+", plain.lower()):
         if slug and len(slug) + len(word) >= 40:
             break
         slug = f"{slug}-{word[:40]}".strip("-")
-    return f"{date.isoformat()}-{slug or fallback}"
+    return f"{date.isoformat()}-{slug or 'media'}"

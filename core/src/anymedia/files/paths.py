@@ -173,19 +173,14 @@ class OutputTarget:
         except OSError as error:
             raise self._unusable(error) from None
 
-    def check(self, *, of: int = 1, size: int = 0) -> OutputTarget:
-        """Check, before anything is spent, that the files could be written; leaves nothing behind.
-
-        Args:
-            of: number of files.
-            size: their total size in bytes.
+    def check(self, *, of: int = 1) -> OutputTarget:
+        """Check, before anything is spent, that ``of`` files could be written; leaves nothing behind.
 
         Returns:
             The target with ``mode`` set.
 
         Raises:
-            InvalidRequest: a file exists (and ``overwrite`` is off), the directory is missing or not writable, or the
-                disk is full.
+            InvalidRequest: a file exists (and ``overwrite`` is off), or the directory is missing or not writable.
         """
         try:
             folder, missing = self._nearest()
@@ -194,13 +189,9 @@ class OutputTarget:
                     raise refuse(self.field, self.folder, "does not exist", "create the directory first, or end the path with '/'")
                 if not missing:
                     self._check_names(folder, of)
-                mode = mode_of_new(folder)
-                free = folder.free_bytes()
+                return attrs.evolve(self, mode=mode_of_new(folder))
         except OSError as error:
             raise self._unusable(error) from None
-        if free is not None and free < size:
-            raise refuse(self.field, self.folder, f"has {free} bytes free, but {size} may be needed", "free some space")
-        return attrs.evolve(self, mode=mode)
 
     def _check_names(self, folder: Directory, of: int) -> None:
         for name in [] if self.made_up else [self._wanted(i, of, self.suffix) for i in range(of)]:

@@ -168,15 +168,6 @@ class Directory:
         with os.scandir(self.fd if self.fd is not None else self.path) as entries:
             yield from (entry.name for entry in entries)
 
-    def free_bytes(self) -> int | None:
-        """Return the bytes available on the disk, or None if the system does not report them."""
-        import shutil
-
-        try:
-            return shutil.disk_usage(self.path if self.fd is None else self.fd).free
-        except OSError:
-            return None
-
     def sync(self) -> None:
         """Make new names durable, if the system supports it."""
         if self.fd is not None:
