@@ -455,7 +455,7 @@ async def test_kept_result_survives_clean_up_while_the_process_lives(tmp_path: P
         swept = await artifacts.gc(keep_seconds=0, max_bytes=0)
         assert {artifact.call_id for artifact in swept.removed} == {named.job_id}
         assert [file.bytes for file in result.files] == [png(), png()]
-        for lasting, _ in writer._lasting.values():  # as when the process ends
+        for lasting in writer._lasting.values():  # as when the process ends
             lasting.close()
         await artifacts.gc(keep_seconds=0, max_bytes=0)
         assert not result.path.exists()
@@ -467,7 +467,7 @@ async def test_kept_result_of_an_earlier_process_is_kept_again(tmp_path: Path, m
     with FakeService() as service:
         async with fake_router(service, options={"state": tmp_path}) as router:
             result = await router.execute(GenerateImage(prompt="a fox"), key="order 1")
-            for lasting, _ in writer._lasting.values():
+            for lasting in writer._lasting.values():
                 lasting.close()
             result.path.unlink()
             again = await router.execute(GenerateImage(prompt="a fox"), key="order 1")

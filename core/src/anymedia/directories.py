@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
@@ -76,11 +77,9 @@ def installation_id(state: Path) -> str:
         own = path.with_name(f"{path.name}.{os.urandom(8).hex()}")
         write_atomically(own, os.urandom(16).hex().encode())
         try:
-            os.link(own, path)
-        except FileExistsError:  # another process was first
-            own.unlink()
+            with contextlib.suppress(FileExistsError):  # another process was first
+                os.link(own, path)
         except OSError:  # a file system without hard links
             own.replace(path)
-        else:
-            own.unlink()
+        own.unlink(missing_ok=True)
     return path.read_text("utf-8")

@@ -255,14 +255,9 @@ class ArtifactStore:
         now: float | None = None,
         dry_run: bool = False,
     ) -> Swept:
-        """Remove artifacts that are older than ``keep_seconds``, then the oldest until ``max_bytes`` are left.
+        """Remove artifacts that are older than ``keep_seconds``, then the oldest until ``max_bytes`` are left; None for no limit.
 
-        Args:
-            keep_seconds: maximum age in seconds; None for no limit.
-            max_bytes: maximum size of everything stored, in bytes; None for no limit.
-            keep: returns the artifacts to leave alone.
-            now: the present, in seconds since the epoch.
-            dry_run: remove nothing, only report.
+        ``keep`` returns the artifacts to leave alone; ``dry_run`` removes nothing, and only reports.
         """
         now = time.time() if now is None else now
         stored = await in_thread(lambda: list(self._references()))

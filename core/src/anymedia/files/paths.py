@@ -104,10 +104,8 @@ class OutputTarget:
     """Where the files of one call are saved.
 
     Attributes:
-        location: the directory.
         stem: the file name without suffix (``fox``).
         suffix: the suffix with its dot (``.png``).
-        overwrite: whether an existing file may be replaced.
         made_up: the name is a default: it is numbered until a free one is found, and never replaces a file.
         makes_folders: whether missing directories are created.
         confined: the location is confined to an allowed root, and links are not followed.

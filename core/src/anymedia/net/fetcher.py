@@ -73,7 +73,6 @@ class Download:
         url: the final URL, in a form that may be shown.
         start: position of its first byte; 0 if the server ignored the requested offset.
         total: size of the whole file in bytes, if the server stated it.
-        mime: the ``Content-Type`` the server sent.
         etag: a strong entity tag to send when resuming, or None.
     """
 
@@ -286,16 +285,9 @@ class Fetcher:
     ) -> AsyncIterator[Download]:
         """Request a URL and yield the streamed response.
 
-        Args:
-            url: http or https.
-            headers: secret headers (keys); sent only to hosts in ``credential_hosts`` (``host``, ``host:port``), only over
-                https or to an allowed host, and never to another origin after a redirect.
-            credential_hosts: see ``headers``.
-            offset: position to start at; `Download.start` tells where the server started.
-            etag: the entity tag of the part received so far; a changed file is sent from its beginning.
-            max_bytes: maximum size in bytes, if less than the fetcher's own limit.
-            for_caller: whether a caller gave the URL (errors are InvalidRequest) or a provider.
-            field: JSON path of the URL in the request, for messages.
+        ``headers`` are secret (keys): they are sent only to ``credential_hosts`` (``host``, ``host:port``), only over https or to an
+        allowed host, and never to another origin after a redirect. A file that has changed since it had ``etag`` is sent from its
+        beginning, not from ``offset``; see `Download.start`. ``max_bytes`` counts if it is less than the fetcher's own limit.
 
         Raises:
             InvalidRequest: a caller's URL was refused or failed.

@@ -123,10 +123,12 @@ class Database(abc.ABC, Generic[C]):
 
     Attributes:
         name: how it is called in messages.
+        identity: a name of the contents: the same for all databases of a process that share them.
         has_notices: whether notices reach all who listen.
     """
 
     name: str
+    identity: str
     has_notices = False
 
     def __init__(self) -> None:
@@ -135,11 +137,6 @@ class Database(abc.ABC, Generic[C]):
         self._pid = os.getpid()
         self._closed = False
         self._lock = threading.Lock()
-
-    @property
-    @abc.abstractmethod
-    def identity(self) -> str:
-        """A name of the contents: the same for all databases of a process that share them."""
 
     @abc.abstractmethod
     def _make_lanes(self) -> tuple[Lane[C], Lane[C]]:

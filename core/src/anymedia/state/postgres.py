@@ -164,11 +164,6 @@ class PostgresDatabase(Database[PostgresConnection]):
 
     Transactions are ``READ COMMITTED``: a transaction that changes a call locks its row when it reads it, adds to running totals before
     it compares them with a cap, and locks the slots of an account and a provider's job by name.
-
-    Args:
-        url: ``postgresql://user@host/database``.
-        busy_seconds: maximum wait for a lock, or for the server to come back.
-        clock: replaces the server's clock, for tests.
     """
 
     has_notices = True
@@ -181,7 +176,7 @@ class PostgresDatabase(Database[PostgresConnection]):
             raise StateError("The address of the PostgreSQL store is not valid.", fix="Write postgresql://HOST/DATABASE.") from None
         shown = {name: given.get(name) for name in ("host", "hostaddr", "port", "dbname", "user", "options", "service")}
         self.name = f"The PostgreSQL store {given.get('dbname', '')!r} at {given.get('host') or 'the local server'}"
-        self._identity = f"postgresql:{shown}"
+        self.identity = f"postgresql:{shown}"  # without a password
         options = str(given.get("options") or f"-csearch_path={_SCHEMA}")
         milliseconds = max(round(busy_seconds * 1000), 1)
         options += f" -clock_timeout={milliseconds} -cidle_in_transaction_session_timeout={max(milliseconds, 1000)}"
@@ -193,11 +188,6 @@ class PostgresDatabase(Database[PostgresConnection]):
         self._own_schema = "options" not in given
         self._prepared = False
         self._preparing = threading.Lock()
-
-    @property
-    def identity(self) -> str:
-        """The address, without a password."""
-        return self._identity
 
     def listen(self, tell: Callable[[str], None]) -> Callable[[], None]:
         """Have a function called with each notice, on a thread with a connection of its own that all listeners share."""

@@ -69,16 +69,10 @@ class Queues:
         return left if left else await self._database.write(work, critical=False)  # most attempts need no write lock
 
     async def take(self, worker: WorkerRecord, *, most: int, lease_seconds: float, skip: Sequence[str] = ()) -> Sequence[CallRecord]:
-        """Claim calls for a worker: those with a priority that are queued or were left by a process that is dead.
+        """Claim calls of a worker's accounts: those with a priority that are queued or were left by a process that is dead.
 
         What was begun comes first, then the highest priority, then what was queued first. A call whose outcome is unknown, or whose job
-        is lost, is taken only from a process that died while it looked it up.
-
-        Args:
-            worker: who takes them; only calls of its accounts.
-            most: maximum number.
-            lease_seconds: how long each lease lasts, in seconds.
-            skip: ids of calls and runs to leave alone.
+        is lost, is taken only from a process that died while it looked it up. ``skip``: ids of calls and runs to leave alone.
         """
         skip = skip or ("",)  # PostgreSQL does not know an empty list
         accounts, left = ", ".join("?" * len(worker.accounts)), ", ".join("?" * len(skip))

@@ -212,11 +212,7 @@ class Store(Queues):
     async def claim(self, call_id: str, *, owner: str, lease_seconds: float, revise: bool = False) -> CallRecord | None:
         """Take the lease of a call if it has run out or is the owner's own (which ends the earlier lease).
 
-        Args:
-            call_id: the call.
-            owner: who takes it.
-            lease_seconds: how long it lasts, in seconds.
-            revise: also the lease of a call that has ended and is revisable; its state does not change.
+        ``revise``: also the lease of a call that has ended and is revisable; its state does not change.
 
         Returns:
             The record with the new lease, or None if another owner has the lease, or the call has ended.

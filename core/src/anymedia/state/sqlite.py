@@ -79,11 +79,6 @@ class SqliteDatabase(Database[SqliteConnection]):
 
     Durable (WAL with synchronous=FULL: committed data survives a power cut) and private (file mode 0600, directories created
     with 0700); deleted content is overwritten.
-
-    Args:
-        path: the file, or ``:memory:``.
-        busy_seconds: maximum wait for a lock that another process holds.
-        clock: returns seconds since the epoch.
     """
 
     def __init__(self, path: Path, *, busy_seconds: float, clock: Callable[[], float]) -> None:
@@ -91,14 +86,10 @@ class SqliteDatabase(Database[SqliteConnection]):
         self.path = path
         self.name = f"The journal {str(path)!r}"
         self.is_memory = str(path) == MEMORY
+        self.identity = f"{MEMORY}{id(self)}" if self.is_memory else os.path.realpath(path)
         self.clock = clock
         self._busy_seconds = busy_seconds
         self._file: tuple[int, int] | None = None
-
-    @property
-    def identity(self) -> str:
-        """The path of the file; that of the object, for a database in memory."""
-        return f"{MEMORY}{id(self)}" if self.is_memory else os.path.realpath(self.path)
 
     def _make_lanes(self) -> tuple[Lane[SqliteConnection], Lane[SqliteConnection]]:
         reader = Lane[SqliteConnection]()
