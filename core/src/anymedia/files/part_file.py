@@ -223,13 +223,9 @@ def read_kept(path: Path, sha256: str, *, most: int) -> bytes | None:
 
 
 def copy_kept(path: Path, sha256: str, into: IO[bytes], *, most: int) -> bool:
-    """Copy a file recorded earlier.
+    """Copy a file recorded earlier with its hash; its path may have been replaced by a pipe, a device or a link.
 
-    Args:
-        path: its path, which may have been replaced by a pipe, a device or a link.
-        sha256: the recorded hash of its contents, in hexadecimal.
-        into: the file to write to.
-        most: maximum size in bytes; a larger file is not the recorded one.
+    ``most``: maximum size in bytes; a larger file is not the recorded one.
 
     Returns:
         Whether the contents were verified; if not, the copy must be discarded.

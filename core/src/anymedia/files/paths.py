@@ -257,15 +257,9 @@ def plan_output(
 ) -> OutputTarget:
     """Decide where results are saved, without writing anything (`OutputTarget.check` tests that).
 
-    Args:
-        output: a file, an existing directory, a path ending in ``/`` (a directory to create), or None for the working
-            directory (the first root, if that is outside all roots).
-        roots: the directories it must be in; None for no restriction.
-        overwrite: whether the file that ``output`` names may be replaced; a default name never replaces one.
-        default_stem: the name to use if ``output`` has none (`names.made_up_stem`), or a function that returns it.
-        suffix: the suffix to use if ``output`` has none, with its dot; it is adjusted to the bytes received.
-        only: the suffix that a file's name must have; by default any of a media file.
-        field: JSON path of it in the request, for messages.
+    ``output`` is a file, an existing directory, a path ending in ``/`` (a directory to create), or None for the working directory (the
+    first root, if that is outside all roots). If it has no name, ``default_stem`` and ``suffix`` are used, which is adjusted to the bytes
+    received; ``only`` is the suffix that a name must have, by default any of a media file. A default name never replaces a file.
 
     Raises:
         InvalidRequest: outside the roots, through a link, without a media suffix, or with a name that is not portable.

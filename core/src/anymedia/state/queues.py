@@ -39,13 +39,8 @@ class Queues:
         """Let a call that is leased begin under the limits of its account, in order of arrival, in all processes.
 
         A call takes part from its first attempt until it is no longer ``queued``, ``submitting``, ``submitted`` or ``running``, or its
-        lease has run out: what a dead process had comes back with its lease.
-
-        Args:
-            call_id: the call.
-            account: the account, or another name under which calls are counted.
-            most: maximum number of calls at the same time.
-            per_minute: maximum number that begin within any 60 seconds.
+        lease has run out: what a dead process had comes back with its lease. ``most`` may run at the same time, and ``per_minute`` begin
+        within any 60 seconds.
 
         Returns:
             0 if the call may begin; else the seconds after which another attempt is worthwhile, infinite if only the end of another
