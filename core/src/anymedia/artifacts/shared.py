@@ -75,7 +75,8 @@ class SharedArtifacts(ArtifactStore):
         try:
             with self._reaching(ArtifactNotStored):
                 attributes = {"Content-Type": artifact.mime} if self._signs else None
-                await obstore.put_async(self._store, _name(artifact), self._check(artifact), attributes=attributes)
+                path = await in_thread(lambda: self._check(artifact))
+                await obstore.put_async(self._store, _name(artifact), path, attributes=attributes)
                 for other, _ in await self._listed(artifact.call_id):
                     if (other.kind, other.index) == (artifact.kind, artifact.index) and other != artifact:
                         await self._delete([other])
