@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import functools
 import io
@@ -12,6 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import types
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +179,17 @@ async def test_status_checks_and_downloads_are_limited(monkeypatch: pytest.Monke
         settings = attrs.evolve(fake_settings(service, state=tmp_path), max_descriptors=128)
         async with fake_router(service, settings=settings) as router:
             governor = router._engine.governor
-            highest = 0
+            highest, full, slot = 0, asyncio.Event(), governor.checks.one
+
+            @contextlib.asynccontextmanager
+            async def slot_beside_three_others() -> AsyncIterator[None]:
+                async with slot():
+                    if governor.checks._used == 4:
+                        full.set()
+                    await asyncio.wait_for(full.wait(), 60)
+                    yield
+
+            monkeypatch.setattr(governor.checks, "one", slot_beside_three_others)
 
             async def one(number: int) -> None:
                 await router.execute(GenerateVideo(prompt=f"{number}"), output=f"{tmp_path}/{number}.mp4")
