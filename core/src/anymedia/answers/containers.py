@@ -370,16 +370,14 @@ def _webm(reader: Reader) -> int | None:
 def _flac(reader: Reader) -> int | None:
     """Return where the last frame ends, by its checksum; the header does not say it."""
     size = reader.size
-    is_padded = reader.upto(max(0, size - 3), 3) == bytes(3)  # zeros after a checksum do not change it
-    for end in (*_flac_ends(reader), size) if is_padded else itertools.chain((size,), _flac_ends(reader)):
+    for end in itertools.chain((size,), _flac_ends(reader)):
         reader.size = end
         try:
-            read_flac(reader, after_id3(reader))
+            return read_flac(reader, after_id3(reader)).end
         except InvalidRequest:
             continue
         finally:
             reader.size = size
-        return end
     return None
 
 
