@@ -322,7 +322,7 @@ async def test_cancel_reaches_the_worker_that_has_the_call(machines: Machines) -
     machines.service.looks = 10**6
     async with machines.one("caller", workers=True) as caller, machines.worker():
         record = await caller.submit(GenerateVideo(prompt="waves"))
-        await until(lambda: bool(machines.service.jobs))
+        await until(lambda: is_running(caller, record.id))
         waiting = asyncio.create_task(caller.wait(record.id))
         assert (await caller.cancel(record.id)).state == "cancelled"
         with pytest.raises(JobCancelled):
@@ -378,17 +378,16 @@ async def test_queued_call_wakes_a_worker_that_does_not_ask_the_store(machines: 
         await until(lambda: worker._stopped)
 
 
+async def is_running(router: Router, job: str) -> bool:
+    return (await router.job(job)).state == "running"
+
+
 async def test_stopped_worker_leaves_its_job_to_the_next_one(machines: Machines, tmp_path: Path) -> None:
     machines.service.looks = 10**6
     async with machines.one("caller", workers=True) as caller:
         record = await caller.submit(GenerateVideo(prompt="waves"), output=tmp_path / "waves.mp4")
         async with machines.worker("first"):
-            await until(lambda: bool(machines.service.jobs))
-
-            async def running() -> bool:
-                return (await caller.job(record.id)).state == "running"
-
-            await until(running)
+            await until(lambda: is_running(caller, record.id))
         left = await caller.job(record.id)
         assert (left.state, left.owner) == ("running", None)
         assert await caller.store.workers(within=60) == []
@@ -403,7 +402,7 @@ async def test_worker_does_not_take_a_call_again_while_it_is_being_cancelled(mac
     machines.service.looks = 10**6
     async with machines.one("caller", workers=True) as caller, machines.worker() as worker:
         record = await caller.submit(GenerateVideo(prompt="waves"))
-        await until(lambda: bool(machines.service.jobs))
+        await until(lambda: is_running(caller, record.id))  # a submit that is cancelled on its way is of unknown outcome
         registry = worker.router._run_registry
         async with registry.stopping(record.run):
             worker._wake.set()
