@@ -7,7 +7,6 @@ attrs metadata of the request classes.
 from __future__ import annotations
 
 import functools
-import math
 import re
 from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from .credentials import Secret
 from .errors import InvalidRequest, Problem, did_you_mean, shown
 from .formatting import in_digits
 from .media import FORMATS, path_of
+from .strict_json import plain_problems, text_problem
 
 Operation = Literal["generate_image", "inpaint", "edit_with_references", "generate_video", "continue_video", "generate_audio", "transform"]
 ReferenceRole = Literal["source", "style", "control", "subject"]
@@ -38,7 +38,7 @@ Check = Callable[[Any], str | None]
 
 #: Maximum length of a text, in characters; a model's own, lower limit is in its matrix.
 MAX_TEXT = 200_000
-_MAX_INT = 2**64
+_MAX_DEPTH = 20
 _MAX_ITEMS = 100
 _MAX_PATH = 4096
 _MAX_CLASS = 10_000
@@ -132,15 +132,9 @@ def check_text(value: Any) -> str | None:
         return f"expected text, got {type(value).__name__}"
     if not value.strip():
         return "must not be empty"
-    if "\0" in value:
-        return "must not contain NUL bytes"
     if len(value) > MAX_TEXT:
         return f"is {len(value)} characters long; at most {MAX_TEXT} are allowed"
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return "is not valid Unicode text"
-    return None
+    return text_problem(value)
 
 
 def check_size(value: Any) -> str | None:
@@ -280,31 +274,5 @@ def check_json(value: Any) -> str | None:
     """A JSON object: text keys, and only JSON values inside."""
     if not isinstance(value, Mapping):
         return f"expected a JSON object, got {type(value).__name__}"
-    return _json_problem(value, 0)
-
-
-def _is_valid(text: str) -> bool:
-    try:
-        return b"\0" not in text.encode()
-    except UnicodeEncodeError:
-        return False
-
-
-def _json_problem(value: Any, depth: int) -> str | None:
-    if depth > 20:
-        return "is nested too deeply"
-    if isinstance(value, Mapping):
-        if not all(isinstance(key, str) and _is_valid(key) for key in value):
-            return "has a key that is not valid text"
-        return next((p for v in value.values() if (p := _json_problem(v, depth + 1))), None)
-    if isinstance(value, list | tuple):
-        return next((p for v in value if (p := _json_problem(v, depth + 1))), None)
-    if isinstance(value, str):
-        return None if _is_valid(value) else "has text with NUL bytes or lone surrogates"
-    if isinstance(value, int) and abs(value) > _MAX_INT:
-        return "has a number that is too large"
-    if value is None or isinstance(value, bool | int | Secret):
-        return None
-    if isinstance(value, float):
-        return None if math.isfinite(value) else "has a number that JSON cannot represent"
-    return f"has a value of type {type(value).__name__}, which JSON cannot represent"
+    found = next(plain_problems(value, "", _MAX_DEPTH, (Secret,)), None)
+    return None if found is None else f"{found.path} {found.message}".strip()

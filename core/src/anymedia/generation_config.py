@@ -351,11 +351,7 @@ def medium_of(named: str | None, output_path: str | None, output_format: str | N
 
 
 def _read_shape(config: GenerationConfig) -> tuple[dict[str, Any], list[str]]:
-    """Return what ``size`` and ``aspect_ratio`` change to where they are written in another way, and a note about each.
-
-    Raises:
-        InvalidRequest: the field that the value belongs to has another value.
-    """
+    """Return what ``size`` and ``aspect_ratio`` change to where they are written in another way, and a note about each."""
     changes: dict[str, Any] = {}
     notes = []
     media = medium_of(config.media_type, config.output_path, config.output_format, config.continue_from)

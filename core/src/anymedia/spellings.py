@@ -41,12 +41,7 @@ def format_name(text: Any) -> Any:
 
 
 def plain_value(value: Any, wanted: type) -> Any:
-    """Return the number or the flag that a text writes (``"2"``, ``"true"``), and a whole number for ``2.0``; any other value as it is.
-
-    Args:
-        value: as the caller gave it.
-        wanted: int, float or bool.
-    """
+    """Return the number or flag that a text writes (``"2"``, ``"true"``), and a whole number for ``2.0``; any other value as it is."""
     if wanted is int and isinstance(value, float) and value.is_integer():
         return int(value)
     text = value.strip() if isinstance(value, str) else ""

@@ -90,34 +90,35 @@ def check_plain(value: Any) -> None:
     Raises:
         InvalidRequest: with the path to the first value that is not.
     """
-    problem = next(_plain_problems(value, "$", 0), None)
+    problem = next(plain_problems(value, "$", _MAX_DEPTH), None)
     if problem is not None:
         raise InvalidRequest([problem])
 
 
-def _plain_problems(value: Any, path: str, depth: int) -> Iterator[Problem]:
-    if depth > _MAX_DEPTH:
+def plain_problems(value: Any, path: str, depth: int, others: tuple[type, ...] = (Path,)) -> Iterator[Problem]:
+    """Yield what in a value at a path is not JSON, nested at most so deep; values of other types may be allowed."""
+    if depth < 0:
         yield Problem(path, "is nested too deeply")
     elif isinstance(value, Mapping):
         for key, inner in value.items():
             if not isinstance(key, str):
                 yield Problem(path, f"has a key that is not text ({type(key).__name__})")
-            elif (wrong := _text_problem(key)) is not None:
+            elif (wrong := text_problem(key)) is not None:
                 yield Problem(path, f"has a key that {wrong}")
             else:
-                yield from _plain_problems(inner, path_below(path, key), depth + 1)
+                yield from plain_problems(inner, path_below(path, key), depth - 1, others)
     elif isinstance(value, list | tuple):
         for i, inner in enumerate(value):
-            yield from _plain_problems(inner, f"{path}[{i}]", depth + 1)
-    elif (wrong := _scalar_problem(value)) is not None:
+            yield from plain_problems(inner, f"{path}[{i}]", depth - 1, others)
+    elif not isinstance(value, others) and (wrong := _scalar_problem(value)) is not None:
         yield Problem(path, wrong)
 
 
 def _scalar_problem(value: Any) -> str | None:
-    if value is None or isinstance(value, bool | Path):
+    if value is None or isinstance(value, bool):
         return None
     if isinstance(value, str):
-        return _text_problem(value)
+        return text_problem(value)
     if isinstance(value, int):
         return "is too large a number" if abs(value) > _MAX_INT else None
     if isinstance(value, float):
@@ -125,7 +126,8 @@ def _scalar_problem(value: Any) -> str | None:
     return f"is of type {type(value).__name__}, which JSON cannot hold"
 
 
-def _text_problem(text: str) -> str | None:
+def text_problem(text: str) -> str | None:
+    """Return what is wrong with a text that cannot be sent, or None."""
     if "\0" in text:
         return "contains a NUL byte"
     try:

@@ -183,7 +183,7 @@ def test_edit_with_a_mask_and_a_style_keeps_the_mask():
 
 
 def test_video_with_one_image_uses_it_as_first_frame():
-    found = ask("video", {"prompt": "p", "sources": ("a.png",), "last_frame": "b.png", "duration": 4.0, "reference": ("c.png",)})
+    found = ask("video", {"prompt": "p", "sources": ("a.png",), "last_frame_path": "b.png", "duration": 4.0, "reference": ("c.png",)})
     assert isinstance(found, GenerateVideo)
     assert (str(found.first_frame.path), str(found.last_frame.path), found.duration) == ("a.png", "b.png", 4.0)
     assert found.references[0].role == "subject"
@@ -202,7 +202,7 @@ def test_video_with_two_first_frames_is_rejected():
         ("edit", {"style": ("s.png",), "outpaint": "1:1", "sources": ("a.png",)}, r"^--outpaint: has no meaning"),
         ("image", {"size": "64"}, r"^--size: expected WIDTHxHEIGHT"),
         ("image", {"n": 0}, r"^-n: must be between"),
-        ("video", {"last_frame": "https://host/a.png"}, r"^--last: expected a file path, not a URL"),
+        ("video", {"last_frame_path": "https://host/a.png"}, r"^--last: expected a file path, not a URL"),
         ("edit", {"sources": ("a.png", "ftp://host/b.png")}, r"^IMAGE: item 1"),
         ("video", {"reference": ("data:image/png;base64,%",)}, r"^--reference: .*base64"),
     ],

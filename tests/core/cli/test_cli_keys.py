@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anymedia.cli.keys import edit_keys
+from anymedia.cli.keys import edit_toml
 from anymedia.errors import SettingsError
 
 _LIST_MODELS = """
@@ -125,12 +125,12 @@ def test_test_of_a_backend_that_lists_models_reports_their_number(call, site):
 
 def test_edit_keeps_comments_and_other_keys():
     text = '# keys\nA_KEY = "1"  # old\n\n[mygpu]\n# server\napi_key = "2"\n'
-    assert edit_keys(text, "mygpu", "api_key", "3") == text.replace('"2"', '"3"')
-    assert edit_keys(text, "", "A_KEY", None) == text.replace('A_KEY = "1"  # old\n', "")
+    assert edit_toml(text, "mygpu", "api_key", "3") == text.replace('"2"', '"3"')
+    assert edit_toml(text, "", "A_KEY", None) == text.replace('A_KEY = "1"  # old\n', "")
     with pytest.raises(SettingsError, match="not valid TOML"):
-        edit_keys("A = ", "", "A_KEY", "1")
+        edit_toml("A = ", "", "A_KEY", "1")
     with pytest.raises(SettingsError, match="automatically"):
-        edit_keys('mygpu.api_key = "1"\n', "mygpu", "api_key", "2")
+        edit_toml('mygpu.api_key = "1"\n', "mygpu", "api_key", "2")
 
 
 _name = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S"]), min_size=1)
@@ -141,9 +141,9 @@ def test_edit_of_any_names_and_values_round_trips(tables):
     text = ""
     for section, table in tables.items():
         for key, value in table.items():
-            text = edit_keys(text, section, key, value)
+            text = edit_toml(text, section, key, value)
     assert tomllib.loads(text) == {section: table for section, table in tables.items() if table}
     for section, table in tables.items():
         for key in table:
-            text = edit_keys(text, section, key, None)
+            text = edit_toml(text, section, key, None)
     assert not any(tomllib.loads(text).values())

@@ -11,8 +11,8 @@ import pytest
 
 from anymedia.capabilities.model import ModelSpec, OperationSpec, Price
 from anymedia.cli.console import Console
-from anymedia.cli.doctor import with_allowlist
 from anymedia.cli.jobs import since_when
+from anymedia.cli.keys import edit_toml
 from anymedia.cli.models import _print_table
 from anymedia.cli.render import prices
 from anymedia.errors import InvalidRequest
@@ -340,12 +340,12 @@ def test_name_misspelled_in_settings_warns_and_stops_only_plans(
 )
 def test_doctor_writes_the_allowlist_and_nothing_else(before, tmp_path):
     allowed = ["anymedia-local==0.1.0", "anymedia-openai==0.1.0"]
-    after = with_allowlist(before, allowed)
+    after = edit_toml(before, "plugins", "allow", allowed)
     old, new = tomllib.loads(before), tomllib.loads(after)
     assert new["plugins"].pop("allow") == allowed
     old.get("plugins", {}).pop("allow", None)
     assert new == {"plugins": {}} | old
-    assert with_allowlist(after, allowed) == after
+    assert edit_toml(after, "plugins", "allow", allowed) == after
     assert [line for line in before.splitlines() if "#" in line] == [line for line in after.splitlines() if "#" in line]
 
 

@@ -40,12 +40,12 @@ def joined(values: Sequence[Any], most: int = _MOST) -> str:
     return shown if len(values) <= most else f"{shown} ... ({len(values)})"
 
 
-def option_words(option: Option) -> str:
-    """Return the allowed values of an option as text."""
+def option_words(option: Option, most: int = _MOST, *, steps: bool = False) -> str:
+    """Return the allowed values of an option as text; of many only the first ones, of a range the steps if asked for."""
     if isinstance(option, Choice):
-        return ("always " if option.fixed else "") + joined(option.one_of)
+        return ("always " if option.fixed else "") + joined(option.one_of, most)
     if isinstance(option, Range):
-        return f"{in_digits(option.min)} to {in_digits(option.max)}"
+        return option.text() if steps else f"{in_digits(option.min)} to {in_digits(option.max)}"
     if isinstance(option, Pixels):
         return option.text() + (", or auto" if option.auto else "")
     if isinstance(option, Text):
@@ -149,7 +149,6 @@ def describe_backends(instances: Mapping[str, BackendInstance], today: datetime.
 
 
 def _row(able: Able) -> dict[str, Any]:
-
     row = able.row
     found: dict[str, Any] = {"fidelity": row.fidelity.level, "takes": sorted(row.inputs)}
     if row.task:

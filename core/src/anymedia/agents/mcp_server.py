@@ -121,11 +121,7 @@ async def preview_of(path: Path, mime: str, roots: Sequence[Path], most: int = M
 
 
 def _read_media(path: str, roots: Sequence[Path]) -> tuple[bytes, str]:
-    """Return the bytes and mime type of an image, video or sound inside ``roots``.
-
-    Raises:
-        MediaError: the path leads elsewhere, or to something else; or the file is too large for a message.
-    """
+    """Return the bytes and mime type of an image, video or sound inside ``roots``; anything else is refused."""
     from ..files.paths import open_input
     from ..probe.probe import sniff
 
@@ -242,14 +238,7 @@ class MediaServer:
         return MediaTool(self._router, roots=[self.root], base=self.root, realm=self.realm(ctx.request))
 
     def realm(self, request: Any = None) -> str:
-        """Return the realm of a client.
-
-        Args:
-            request: its HTTP request; None for a server with one client.
-
-        Raises:
-            RequestError: the request has neither an authenticated client nor a session.
-        """
+        """Return the realm of the client of an HTTP request, which has a session or is authenticated; None if there is one client."""
         from .normalize import PathScope
 
         own = self._realm or PathScope(base=self.root, roots=(self.root,), inputs=(self.root,)).realm
@@ -411,11 +400,7 @@ class MediaServer:
 
 
 def _sdk() -> tuple[Any, Any]:
-    """Return the SDK's types and its server class.
-
-    Raises:
-        SettingsError: the extra is not installed.
-    """
+    """Return the SDK's types and its server class."""
     try:
         import mcp_types
         from mcp.server.lowlevel import Server
@@ -435,12 +420,7 @@ def _unicode(value: Any) -> Any:
 
 
 async def _answerable(lines: AsyncIterator[str], out: Any) -> AsyncIterator[str]:
-    """Yield the messages that the SDK can read, and answer the others, which it would leave unanswered.
-
-    Args:
-        lines: what the client sends.
-        out: where answers are written.
-    """
+    """Yield the messages that the SDK can read, and answer the others, which it would leave unanswered."""
     types, _ = _sdk()
     async for line in lines:
         if not line.strip():
@@ -478,13 +458,7 @@ async def _report(ctx: Any, events: asyncio.Queue[Progress | None]) -> None:
 
 
 async def serve_stdio(server: MediaServer, stdin: Any = None, stdout: Any = None) -> None:
-    """Serve one host until it closes its end.
-
-    Args:
-        server: the server.
-        stdin: asynchronous iterator of lines; None for standard input.
-        stdout: asynchronous text stream; None for standard output.
-    """
+    """Serve one host, until it closes its end, over a stream of lines and one of text; by default over standard input and output."""
     from mcp.server.stdio import stdio_server
 
     if stdin is not None and stdout is not None:

@@ -117,15 +117,7 @@ _SETTINGS = frozenset(field.name for field in attrs.fields(ToolCall)).intersecti
 
 
 def flat(config: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments as one mapping without nulls.
-
-    Args:
-        config: a mapping, JSON text, a `GenerationConfig`, or None.
-        fields: further fields; a field given in both is refused.
-
-    Raises:
-        InvalidRequest: not a JSON object, or a value in it is not JSON.
-    """
+    """Return a mapping, JSON text, a `GenerationConfig` or None, and further fields, as one mapping without nulls."""
     if isinstance(config, GenerationConfig):
         given = {f.name: _plain(getattr(config, f.name)) for f in attrs.fields(GenerationConfig) if config.is_set(f.name)}
     elif config is None:
@@ -153,11 +145,7 @@ def _plain(value: Any) -> Any:
 
 
 def read_tool_call(given: Mapping[str, Any]) -> ToolCall:
-    """Read a mapping (see `flat`) with any of the accepted names.
-
-    Raises:
-        InvalidRequest: with the field as the caller wrote it.
-    """
+    """Read a mapping (see `flat`) with any of the accepted names; problems are located at the field as the caller wrote it."""
     fields = dict(given)
     how = {name: fields.pop(name) for name in HOW if name in fields}
     names = _rename(fields)
@@ -339,11 +327,7 @@ class PathScope:
         return f"roots-{hashlib.sha256(json.dumps(folders).encode()).hexdigest()[:24]}"
 
     def narrowed(self, agent_cwd: str | None, allowed_paths: Sequence[str]) -> PathScope:
-        """Return the scope of one call.
-
-        Raises:
-            InvalidRequest: it names a directory outside this scope.
-        """
+        """Return the scope of one call; it names directories inside this scope."""
         base = self.base if agent_cwd is None else self._inside(agent_cwd, "agent_cwd")
         within: tuple[Path, ...] | None = None if agent_cwd is None else (base,)
         if allowed_paths:
@@ -367,9 +351,7 @@ class PathScope:
     def at(self, path: Any, field: str = "path") -> Any:
         """Return a path text as an absolute one; anything else (a URL, a wrong type) as it is.
 
-        Raises:
-            InvalidRequest: it begins with ``~``, which is not expanded here, or lies outside the directories of the call;
-                ``field`` is the field of the call.
+        Refused are ``~``, which is not expanded here, and what lies outside the directories of the call.
         """
         text = os.fspath(path) if isinstance(path, Path) else path
         if isinstance(text, str) and (own := path_of(text)) != text:

@@ -96,11 +96,7 @@ def _check(name: str, value: Any, check: Check) -> None:
 
 
 class SharedBudget:
-    """A cap that several calls share. A call waits while others have reserved money that they may not spend.
-
-    Raises:
-        InvalidRequest: the cap is not an amount of money.
-    """
+    """A cap that several calls share. A call waits while others have reserved money that they may not spend."""
 
     def __init__(self, cap: Any) -> None:
         if cap is not None:
@@ -112,11 +108,7 @@ class SharedBudget:
 
     @contextlib.asynccontextmanager
     async def reserve(self, plan: Plan) -> AsyncIterator[Reservation]:
-        """Reserve the high end of a plan's quote while the block runs; afterwards the actual cost counts.
-
-        Raises:
-            BudgetExceeded: the quote exceeds what is left, or the price is unknown; nothing was sent.
-        """
+        """Reserve the high end of a plan's quote while the block runs, or raise `BudgetExceeded`; afterwards the actual cost counts."""
         reservation = Reservation(await self._take(plan), capped=self._cap is not None)
         reserved = reservation.usd
         try:

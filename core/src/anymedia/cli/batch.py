@@ -95,15 +95,7 @@ def batch(file: Path, as_json: bool, quiet: bool, verbose: bool, **given: Any) -
 
 
 def read_entries(file: Path, given: Mapping[str, Any]) -> list[_Entry]:
-    """Read the requests of a file.
-
-    Args:
-        file: the file; its suffix says how it is read.
-        given: the options of the command.
-
-    Raises:
-        InvalidRequest: with the problems of all lines.
-    """
+    """Read the requests of a file, whose suffix says how; the problems of all lines are reported together."""
     if given["output"] == "-":
         raise InvalidRequest([Problem("-o", "several files cannot be written to stdout", "name a directory: -o DIR/")])
     usual = {} if given["config_file"] is None else parse_json(_text(given["config_file"]))

@@ -60,16 +60,10 @@ _OPTIONS: Mapping[str, str] = {
     "subject_image_path": "--subject",
     "task": "TASK",
     "task_inputs": "FILE",
+    "per_request": "--max-cost",
 }
-#: The option for what Python code sets elsewhere.
-_RENAMED = {"per_request": "--max-cost"}
-
-
-def option_text(argument: Argument) -> str:
-    """Return a field and its value as on the command line: ``--backend local``."""
-    name = argument.name
-    option = _RENAMED.get(name) or _OPTIONS.get(name) or f"--{name.replace('_', '-')}"
-    return f"{option} {shlex.quote(argument.value)}" if isinstance(argument.value, str) else option
+#: Parameters that are fields of `GenerationConfig` under the same name.
+_SAME = frozenset(attrs.fields_dict(GenerationConfig)) - {"continue_from", "style_description", "subject_description"}
 
 
 def option_of(field: str) -> str:
@@ -77,11 +71,10 @@ def option_of(field: str) -> str:
     return _OPTIONS.get(field, f"--{field.replace('_', '-')}")
 
 
-#: Parameters that are fields of `GenerationConfig` under the same name.
-_SAME = (
-    *("prompt", "model", "backend", "output_format", "size", "aspect_ratio", "resolution", "quality", "background", "duration", "n"),
-    *("seed", "negative_prompt", "guidance_scale", "voice", "speed", "instructions", "audio_type", "continue_as", "protect", "strict"),
-)
+def option_text(argument: Argument) -> str:
+    """Return a field and its value as on the command line: ``--backend local``."""
+    option = option_of(argument.name)
+    return f"{option} {shlex.quote(argument.value)}" if isinstance(argument.value, str) else option
 
 
 @frozen(kw_only=True)
@@ -101,12 +94,7 @@ class CliInvocation:
 
     @classmethod
     def of(cls, command: str, given: Mapping[str, Any]) -> Self:
-        """Read the parameters, stdin and the config file.
-
-        Raises:
-            click.UsageError: options that contradict each other, or no prompt.
-            InvalidRequest: a value is wrong, named by its option, or by its path in the config file.
-        """
+        """Read the parameters, stdin and the config file."""
         _check_stdout(given)
         task = given.get("task")
         medium = "image" if command == "edit" else None if task else command
@@ -145,11 +133,7 @@ class CliInvocation:
 
     @contextlib.contextmanager
     def naming_options(self, config: GenerationConfig | None = None) -> Iterator[None]:
-        """Name the options of the command line in each `InvalidRequest` raised inside.
-
-        Args:
-            config: the config whose request is planned or run inside; None while it is still being read.
-        """
+        """Name the options in each `InvalidRequest` raised inside, where a config is read, or its request planned or run."""
         with _naming_options({**self.names, "continue_from": "--continue", "input_video_path": "--continue"}, config):
             yield
 
@@ -159,16 +143,9 @@ _PLACE = re.compile(r"\{\{|\}\}|\{([^{}:]+)(?::(0?[1-9]?d))?\}|[{}]")
 
 
 def with_output_name(config: GenerationConfig, values: Mapping[str, Any]) -> GenerationConfig:
-    """Return a config whose output path has values in place of ``{index}``, ``{seed}``, ``{prompt}`` and ``{date}``.
+    """Return a config whose output path has values in place of ``{index}``, ``{seed}``, ``{prompt}``, ``{date}`` and further names.
 
-    A seed is chosen if the path names one and none was given.
-
-    Args:
-        config: the config.
-        values: further values by name; without ``index``, the files of the request are numbered.
-
-    Raises:
-        InvalidRequest: the path names something else.
+    A seed is chosen if the path names one and none was given. Without an ``index``, the files of the request are numbered.
     """
     path = config.output_path
     if path is None or "{" not in path:
@@ -239,11 +216,7 @@ def _split_words(command: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_order(command: str, words: tuple[str, ...]) -> None:
-    """Refuse a prompt that is not quoted or not the last word, and a video in place of an image.
-
-    Raises:
-        click.UsageError: with the command that may be meant.
-    """
+    """Refuse a prompt that is not quoted or not the last word, and a video in place of an image."""
     texts = [word for word in words[:-1] if not Path(word).suffix and "/" not in word and ":" not in word and not _check(Path.exists, word)]
     if texts and _check(Path.is_file, words[-1]):
         raise click.UsageError(f"the prompt comes last: anymedia {command} {shlex.quote(words[-1])} {shlex.quote(texts[0])}")
@@ -260,7 +233,7 @@ def _check_order(command: str, words: tuple[str, ...]) -> None:
 
 def _fields(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the fields of `GenerationConfig` that the parameters set, and the option that set each."""
-    fields = {name: given[name] for name in _SAME if given.get(name) is not None and given[name] is not False}
+    fields = {name: value for name, value in given.items() if name in _SAME and value is not None and value is not False}
     names = {name: option_of(name) for name in fields}
 
     def add(option: str, **found: Any) -> None:
@@ -272,10 +245,7 @@ def _fields(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
 
     if images := (*given.get("sources", ()), *([given["first_frame"]] if given.get("first_frame") else ())):
         add("IMAGE" if given.get("sources") else "--first", input_images=images)
-    if given.get("last_frame"):
-        add("--last", last_frame_path=given["last_frame"])
-    if given.get("task"):
-        add("TASK", task=given["task"])
+    if given.get("files"):
         add("FILE", task_inputs=_task_inputs(given["files"]))
     if given.get("mask"):
         add("--mask", **mask_fields(given["mask"]))
@@ -286,10 +256,6 @@ def _fields(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
         names |= {f"references[{i}]": option for i, (option, _) in enumerate(references)}
     if given.get("extra"):
         add("--extra", extra_params=extra_params(given["extra"]))
-    if given.get("max_cost") is not None:
-        add("--max-cost", max_cost_usd=given["max_cost"])
-    if given.get("force"):
-        add("--force", overwrite=True)
     output = given.get("output")
     if output is not None and output != "-":
         add("-o", output_path=f"{output}/" if output and not output.endswith("/") and _check(Path.is_dir, output) else output)
@@ -308,12 +274,7 @@ def _task_inputs(files: Iterable[str]) -> dict[str, Any]:
 
 
 def run_fields(model: str, pairs: Iterable[str]) -> dict[str, Any]:
-    """Return the parameters of ``transform`` for the inputs of a model under its own names.
-
-    Raises:
-        InvalidRequest: a pair has no name or no ``=``.
-        MediaError: there is no such model, its provider cannot be asked, or it is not described by its own inputs.
-    """
+    """Return the parameters of ``transform`` for the inputs of a model under its own names."""
     from ..plan_maker import run_spec
     from .environment import load_environment
 
@@ -347,11 +308,7 @@ def _references(given: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]
 
 
 def reference(text: str, role: str | None = None) -> dict[str, Any]:
-    """Read ``[TYPE:]FILE`` (``control``, ``subject``), ``FILE`` (``style``) or, without a role, ``[ROLE:]FILE`` as a reference image.
-
-    Raises:
-        InvalidRequest: there is no such role.
-    """
+    """Read ``[TYPE:]FILE`` (``control``, ``subject``), ``FILE`` (``style``) or, without a role, ``[ROLE:]FILE`` as a reference image."""
     word, file = split_type(text) if role != "style" else (None, text)
     found: dict[str, Any] = {"image_url" if re.match(r"https?://|data:", file, re.IGNORECASE) else "path": file}
     if role is not None:
@@ -371,11 +328,7 @@ def split_type(text: str) -> tuple[str | None, str]:
 
 
 def mask_fields(text: str) -> dict[str, Any]:
-    """Return the fields for a mask: a file, ``foreground``, ``background``, ``auto`` or ``semantic:1,2``.
-
-    Raises:
-        InvalidRequest: classes that are not numbers, or a misspelt word that is not a file either.
-    """
+    """Return the fields for a mask: a file, ``foreground``, ``background``, ``auto`` or ``semantic:1,2``."""
     word, colon, classes = text.partition(":")
     if word == "semantic" and colon:
         try:
@@ -390,11 +343,7 @@ def mask_fields(text: str) -> dict[str, Any]:
 
 
 def extra_params(pairs: Iterable[str]) -> dict[str, Any]:
-    """Read ``KEY=JSON`` pairs; a value that is not JSON is text.
-
-    Raises:
-        InvalidRequest: a pair has no key or no ``=``.
-    """
+    """Read ``KEY=JSON`` pairs; a value that is not JSON is text."""
     found: dict[str, Any] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
@@ -418,20 +367,10 @@ def split_model(model: str | None, backend: str | None, known: Iterable[str]) ->
 
 
 async def start_from(text: str, medium: str, store: Store, backend: str | None = None) -> Start:
-    """Resolve the argument of ``--continue``.
+    """Resolve the argument of ``--continue``: ``last`` (the newest result of the medium), a continuation id, or a file.
 
-    A file that an earlier call saved is found by its checksum, unless another backend is named; any other video file is
-    itself the video to continue.
-
-    Args:
-        text: ``last`` (the newest result of the medium), a continuation id, or a file.
-        medium: ``image``, ``video`` or ``audio``.
-        store: the journal.
-        backend: the backend that was named, if any.
-
-    Raises:
-        UnknownContinuation: there is no earlier result of the medium.
-        InvalidRequest: the file does not exist, or is an image that is not in the journal.
+    A file that an earlier call saved is found by its checksum, unless another backend is named; any other video file is itself the video
+    to continue.
     """
     from ..errors import UnknownContinuation
 
@@ -506,11 +445,7 @@ def _check_stdout(given: Mapping[str, Any]) -> None:
 
 
 def _read_config(medium: str | None, source: str | None) -> dict[str, Any]:
-    """Return the object in the file that ``--config`` names (``-``: stdin); its medium must be the command's.
-
-    Raises:
-        InvalidRequest: the file cannot be read, is not a JSON object, or is for another medium.
-    """
+    """Return the object in the file that ``--config`` names (``-``: stdin); its medium must be the command's."""
     if source is None:
         return {}
     from ..strict_json import parse_json

@@ -254,10 +254,7 @@ def drop_stdout() -> None:
 class ProgressLine:
     """Receives the progress reports of a Router, records their job ids and draws the latest report.
 
-    Writes to stderr, redraws once a second and clears itself at the end.
-
-    Args:
-        quiet: draw nothing, as when stderr is not a terminal.
+    Writes to stderr if that is a terminal, redraws once a second and clears itself at the end; with ``quiet`` it draws nothing.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
@@ -359,12 +356,7 @@ def _bar_line(prefix: str, progress: Progress, elapsed: float, width: int) -> st
 
 
 def line_of(progress: Progress | None, elapsed: float) -> str:
-    """Return the line for a report.
-
-    Args:
-        progress: the latest report, None before the first.
-        elapsed: seconds since the start.
-    """
+    """Return the line for the latest report, if there is one, so many seconds after the start."""
     if progress is None:
         return f"{elapsed:4.0f} s"
     parts = [f"{elapsed:4.0f} s", f"{progress.backend}/{progress.model}", progress.state]

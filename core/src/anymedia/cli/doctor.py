@@ -5,11 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
-import re
-import shutil
 import sys
 import tempfile
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +22,7 @@ from ..records import frozen
 from ..settings import Settings, load_settings
 from .console import Console
 from .environment import AS_JSON, Environment, load_environment
+from .keys import edit_toml, read_toml, write_toml
 
 Status = Literal["ok", "note", "problem"]
 _LIBRARIES = ("pillow", "aiohttp", "av", "numpy", "opencv-python-headless", "openai", "google-genai", "xai-sdk", "mcp")
@@ -58,45 +56,15 @@ def doctor(write_allowlist: bool, as_json: bool) -> None:
 
 
 def _write_allowlist() -> tuple[Path, list[str]]:
-    """Write the distributions of the loaded plugins to the user's settings; return the file and the entries.
-
-    Raises:
-        SettingsError: a plugin has no distribution, or the file cannot be changed without changing anything else.
-    """
+    """Write the distributions of the loaded plugins to the user's settings; return the file and the entries."""
     settings = load_settings()
     plugins = load_environment(settings).registry.plugins.values()
     if unnamed := [plugin.name for plugin in plugins if not plugin.distribution]:
         raise SettingsError(f"the plugin {unnamed[0]!r} belongs to no installed distribution", fix="install it with pip")
     allowed = sorted({f"{plugin.distribution}=={plugin.version}" for plugin in plugins})
     path = settings.files[-1] if settings.files else user_dir("config") / "config.toml"
-    text = path.read_text("utf-8") if path.exists() else ""
-    changed = with_allowlist(text, allowed)
-    before, after = (tomllib.loads(part) for part in (text, changed))
-    for found in (before, after):
-        found.setdefault("plugins", {}).pop("allow", None)
-    if before != after or tomllib.loads(changed)["plugins"]["allow"] != allowed:
-        raise SettingsError(f"{path}: [plugins] could not be changed", fix=f"write it yourself: allow = {json.dumps(allowed)}")
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as new:
-        new.write(changed)
-    if path.exists():
-        shutil.copymode(path, new.name)
-    Path(new.name).replace(path)
+    write_toml(path, edit_toml(read_toml(path), "plugins", "allow", allowed, path.name), private=False)
     return path, allowed
-
-
-def with_allowlist(text: str, allowed: list[str]) -> str:
-    """Return a TOML text with another ``[plugins] allow``."""
-    line = f"allow = {json.dumps(allowed)}"
-    head, header, rest = (
-        re.split(r"(?m)(^\[plugins\][^\n]*\n?)", text, maxsplit=1) if re.search(r"(?m)^\[plugins\]", text) else (text, "", "")
-    )
-    if not header:
-        return f"{text.rstrip()}\n\n[plugins]\n{line}\n".lstrip()
-    table, others = (rest[: found.start()], rest[found.start() :]) if (found := re.search(r"(?m)^\[", rest)) else (rest, "")
-    old = re.compile(r"(?m)^[ \t]*allow[ \t]*=[ \t]*\[[^\]]*\]")
-    table = old.sub(lambda _: line, table, count=1) if old.search(table) else f"{line}\n{table}"
-    return head + header.rstrip("\n") + "\n" + table + others
 
 
 def _findings() -> Iterator[Finding]:

@@ -31,7 +31,7 @@ AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print exactly on
 
 def amount(_ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
     """Accept only finite numbers: a limit or deadline of NaN would have no effect."""
-    zero = param.name in {"max_cost", "ask_above"}
+    zero = param.name in {"max_cost_usd", "ask_above"}
     if value is None or (math.isfinite(value) and (value > 0 or (zero and value == 0))):
         return value
     raise click.BadParameter(f"expected a number {'of at least 0' if zero else 'above 0'}, got {value:g}")
@@ -49,7 +49,7 @@ run_options = apply(
     click.option(
         "-o", "--output", metavar="FILE|DIR|-", help="Output file, e.g. 'fox-{index:03d}-{seed}.png', or directory/; - is stdout."
     ),
-    click.option("-f", "--force", is_flag=True, help="Overwrite an existing file."),
+    click.option("-f", "--force", "overwrite", is_flag=True, help="Overwrite an existing file."),
     click.option(
         "--format", "output_format", metavar="NAME", help="File format (png, jpeg, webp, mp4, wav ...); default: the extension of -o."
     ),
@@ -57,7 +57,12 @@ run_options = apply(
     click.option("--config", metavar="FILE.json|-", help="Read a GenerationConfig; command-line options override it."),
     click.option("--strict", is_flag=True, help="Fail instead of adjusting the request."),
     click.option(
-        "--max-cost", type=float, callback=amount, metavar="USD", help="Refuse requests that may cost more or have no known price."
+        "--max-cost",
+        "max_cost_usd",
+        type=float,
+        callback=amount,
+        metavar="USD",
+        help="Refuse requests that may cost more or have no known price.",
     ),
     click.option("--ask-above", type=float, callback=amount, metavar="USD", help="Ask before spending more; overrides ask_above_usd."),
     DEADLINE,
@@ -104,11 +109,7 @@ class Environment:
         return [f"warning: {problem}" for problem in names.problems()]
 
     def read_on_demand(self, backend: str | None, model: str | None) -> None:
-        """Read the model that was named, if it is not known and its provider describes models on demand.
-
-        Raises:
-            MediaError: it cannot be used; nothing was spent.
-        """
+        """Read the model that was named, if it is not known and its provider describes models on demand."""
         if model is not None and any(instance.matrix.on_demand for instance in self.instances.values()):
             from ..execution.listing import read_on_demand
             from .process import run
@@ -116,11 +117,7 @@ class Environment:
             run(read_on_demand(self.registry, self.settings, self.instances, backend, model))
 
     def pick(self, name: str | None) -> list[BackendInstance]:
-        """Return one instance by name, or all.
-
-        Raises:
-            UnknownBackend: no instance has that name; the message says when its plugin is broken or blocked.
-        """
+        """Return one instance by name, or all."""
         if name is None:
             return list(self.instances.values())
         if name in self.instances:

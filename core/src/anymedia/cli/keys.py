@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
 import tempfile
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,16 +47,16 @@ def set_key(name: str, more: tuple[str, ...], keyring: bool, as_json: bool) -> N
     console, environment = Console(json=as_json), load_environment()
     section, key = _place(environment, name)
     path = _keys_file()
-    before, entry = _read(path), ".".join(filter(None, (section, key)))
+    before, entry = read_toml(path), ".".join(filter(None, (section, key)))
     if keyring:
         from ..system_keyring import find_key, write_key
 
         find_key(entry)  # fails before the user types a key that cannot be stored
-        after = edit_keys(before, section, key, IN_KEYRING)
+        after = edit_toml(before, section, key, IN_KEYRING)
         write_key(entry, _read_secret(name))
-        _write(path, after)
+        write_toml(path, after)
     else:
-        _write(path, edit_keys(before, section, key, _read_secret(name)))
+        write_toml(path, edit_toml(before, section, key, _read_secret(name)))
         _forget(before, section, key)
     console.answer({"name": name, "path": str(path)}, [path])
     if not section and os.environ.get(key, "").strip():
@@ -84,11 +85,11 @@ def remove_key(name: str, as_json: bool) -> None:
     """Remove a key from keys.toml, and from the system's keyring if it is there."""
     console, path = Console(json=as_json), _keys_file()
     section, key = _place(load_environment(), name)
-    before = _read(path)
-    after = edit_keys(before, section, key, None)
+    before = read_toml(path)
+    after = edit_toml(before, section, key, None)
     if after.split() == before.split():
         raise InvalidRequest([Problem("NAME", f"{path} contains no key for {name!r}", "list the keys with: anymedia keys list")])
-    _write(path, after)
+    write_toml(path, after)
     _forget(before, section, key)
     console.answer({"name": name, "path": str(path)}, [path])
 
@@ -127,12 +128,7 @@ def _test(environment: Environment, instance: BackendInstance) -> tuple[str, str
 
 
 def _place(environment: Environment, name: str) -> tuple[str, str]:
-    """Return (table, key) in the keys file; an empty table is the top level.
-
-    Raises:
-        InvalidRequest: the backend has no such credential, or the variable resembles a known one.
-        UnknownBackend: there is no such backend.
-    """
+    """Return (table, key) in the keys file; an empty table is the top level."""
     credentials = {i.name: [c.name for c in i.credentials if not c.public] for i in environment.instances.values()}
     if _VARIABLE.fullmatch(name):
         known = {variable for i in environment.instances.values() for c in i.credentials for variable in c.variables}
@@ -174,7 +170,8 @@ def _read_secret(name: str) -> str:
     return text.strip()
 
 
-def _read(path: Path) -> str:
+def read_toml(path: Path) -> str:
+    """Return the text of a file; empty if there is none."""
     try:
         return path.read_text("utf-8")
     except FileNotFoundError:
@@ -183,14 +180,15 @@ def _read(path: Path) -> str:
         raise SettingsError(f"{path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from None
 
 
-def edit_keys(text: str, section: str, key: str, value: str | Mapping[str, bool] | None) -> str:
-    """Return the text of a keys file with one key set, or removed if the value is None; comments are kept.
+def edit_toml(text: str, section: str, key: str, value: str | list[str] | Mapping[str, bool] | None, name: str = "keys.toml") -> str:
+    """Return the text of a TOML file with one key set, or removed if the value is None; comments are kept.
 
     Args:
         text: the current text.
         section: the table; empty for the top level.
         key: the key in the table.
         value: the new value; `IN_KEYRING` for a key in the system's keyring.
+        name: the file's name, for messages.
 
     Raises:
         SettingsError: the text is not valid TOML, or written in a way that this function cannot change.
@@ -204,15 +202,12 @@ def edit_keys(text: str, section: str, key: str, value: str | Mapping[str, bool]
         lines += [f"[{_quoted(section)}]"]
         start = len(lines)
     end = next((n for n in range(start, len(lines)) if lines[n].lstrip().startswith("[")), len(lines))
-    at = next((n for n in range(start, end) if _key_of(lines[n], "=") == key), None)
-    written = json.dumps(value, ensure_ascii=False) if isinstance(value, str) else "{ keyring = true }"
-    new = [] if value is None else [f"{_quoted(key)} = {written}"]
-    place = slice(start, start) if at is None else slice(at, at + 1)
-    lines[place] = new
+    written = "{ keyring = true }" if isinstance(value, Mapping) else json.dumps(value, ensure_ascii=False)
+    lines[_place_of(lines, start, end, key)] = [] if value is None else [f"{_quoted(key)} = {written}"]
     edited = "\n".join([*lines, ""])
     inner = wanted.setdefault(section, {}) if section else wanted
     if not isinstance(inner, dict):
-        raise SettingsError(f"keys.toml: {section} is not a table", fix="correct it in an editor")
+        raise SettingsError(f"{name}: {section} is not a table", fix="correct it in an editor")
     inner.pop(key, None)
     if value is not None:
         inner[key] = value
@@ -221,8 +216,16 @@ def edit_keys(text: str, section: str, key: str, value: str | Mapping[str, bool]
     except tomllib.TOMLDecodeError:
         changed = False
     if not changed:
-        raise SettingsError(f"the key {key!r} cannot be changed automatically", fix="edit keys.toml in an editor")
+        raise SettingsError(f"the key {key!r} cannot be changed automatically", fix=f"edit {name} in an editor: {key} = {written}")
     return edited
+
+
+def _place_of(lines: Sequence[str], start: int, end: int, key: str) -> slice:
+    """Return the lines that set a key, whose value may go on over several; where there are none, the place for them."""
+    for first in range(start, end):
+        if lines[first].partition("=")[0].strip() in {key, _quoted(key), f"'{key}'"}:
+            return slice(first, next((n for n in range(first + 1, end) if _key_of("\n".join(lines[first:n]), "=") == key), end))
+    return slice(start, start)
 
 
 def _quoted(key: str) -> str:
@@ -250,8 +253,8 @@ def _without_empty(raw: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in raw.items() if value != {}}
 
 
-def _write(path: Path, text: str) -> None:
-    """Replace the file atomically; it is readable by its owner only."""
+def write_toml(path: Path, text: str, *, private: bool = True) -> None:
+    """Replace a file atomically; only its owner can read it, unless it is not private and others can read it now."""
     target = Path(os.path.realpath(path))
     try:
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -261,6 +264,8 @@ def _write(path: Path, text: str) -> None:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
+            if not private and target.exists():
+                shutil.copymode(target, temporary)
             Path(temporary).replace(target)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)

@@ -72,7 +72,7 @@ video = _command(
     click.argument("words", nargs=-1, metavar="[IMAGE] PROMPT"),
     _seconds("Duration in seconds."),
     click.option("--first", "first_frame", metavar="FILE", help="First frame."),
-    click.option("--last", "last_frame", metavar="FILE", help="Last frame."),
+    click.option("--last", "last_frame_path", metavar="FILE", help="Last frame."),
     click.option("--reference", multiple=True, metavar="[ROLE:]FILE", help="Reference image: subject (default), style ..."),
     _continue("Continue an earlier video or a video file."),
     click.option("--as", "continue_as", type=click.Choice(["extend", "edit", "remix"]), help="How to continue."),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import json
 import re
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,20 +16,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from ..capabilities import (
-    CapabilityMatrix,
-    Choice,
-    InputRule,
-    MaskRule,
-    ModelSpec,
-    OperationSpec,
-    Option,
-    Pixels,
-    Range,
-    ReferencesRule,
-    Text,
-)
-from ..capabilities.model import ContinueRule
+from ..agents.available import option_words
+from ..capabilities import CapabilityMatrix, ContinueRule, InputRule, MaskRule, ModelSpec, OperationSpec, ReferencesRule
 from ..errors import InvalidRequest, MediaError, RequestError, UnsupportedOperation, did_you_mean
 from ..fields import Operation
 from ..plugins.instances import COMPATIBLE, BackendInstance
@@ -155,14 +144,14 @@ def _as_json(instance: BackendInstance, spec: ModelSpec, demoted: str, today: da
         "preview": spec.preview,
         "lifecycle": {
             "stage": life.stage_on(today),
-            "released": _date(life.released),
-            "deprecated": _date(life.deprecated),
-            "retires": _date(life.retires),
+            "released": plain(life.released),
+            "deprecated": plain(life.deprecated),
+            "retires": plain(life.retires),
             "certainty": life.certainty,
             "replacement": life.replacement,
         },
         "prices": [
-            {"per": p.per, "usd": list(p.usd), "first": p.first and list(p.first), "basis": p.basis, "checked": _date(p.checked)}
+            {"per": p.per, "usd": list(p.usd), "first": p.first and list(p.first), "basis": p.basis, "checked": plain(p.checked)}
             for p in all_prices(spec)
         ],
         "usable": instance.usable and spec.unmet(instance.absent) is None,
@@ -172,22 +161,12 @@ def _as_json(instance: BackendInstance, spec: ModelSpec, demoted: str, today: da
     }
 
 
-def _date(day: datetime.date | None) -> str | None:
-    return None if day is None else day.isoformat()
-
-
 #: Parts of a model spec that document it, rather than say what the model can do.
 _DOCUMENTATION = frozenset({"note", "doc", "basis", "source", "checked"})
 
 
 def _refresh(backend: str | None, console: Console) -> None:
-    """List the models of one or all services, save what they say for planning, and print the changes.
-
-    Raises:
-        RequestError: the lists cannot be saved.
-        UnsupportedOperation: the named backend cannot list its models.
-        BackendError: a service did not answer; what is known of its models stays in use.
-    """
+    """List the models of one or all services, save what they say for planning, and print the changes."""
     environment = load_environment()
     if backend not in (None, "all"):
         _show_changes(console, [_refreshed(environment, environment.pick(backend)[0])])
@@ -247,13 +226,7 @@ def _parsed_date(text: str | None) -> datetime.date | None:
 
 
 async def list_models(environment: Environment, instance: BackendInstance) -> Sequence[ListedModel]:
-    """Ask the service of an instance for its models.
-
-    Raises:
-        InvalidRequest: the instance is a compatible server.
-        UnsupportedOperation: its plugin cannot list models.
-        BackendError: the service did not answer.
-    """
+    """Ask the service of an instance for its models."""
     from ..execution.listing import listed_models
 
     if instance.service == COMPATIBLE:
@@ -345,7 +318,8 @@ def capabilities(backend: str | None, as_json: bool) -> None:
         return
     today = datetime.datetime.now(datetime.UTC).date()
     for instance in found:
-        console.result(f"{instance.name} (usable: {usable(instance)}){_checked(instance)}")
+        checked = f", checked {instance.matrix.checked}" if instance.matrix.checked else ""
+        console.result(f"{instance.name} (usable: {usable(instance)}){checked}")
         for spec in instance.matrix.models:
             console.result(f"  {instance.name}/{spec.id}: {life(instance, spec, today)}, {prices(spec)}")
             if text := not_installed(instance, spec):
@@ -355,30 +329,14 @@ def capabilities(backend: str | None, as_json: bool) -> None:
                     console.result(line)
 
 
-def _checked(instance: BackendInstance) -> str:
-    return f", checked {instance.matrix.checked}" if instance.matrix.checked else ""
-
-
 def _operation_lines(spec: OperationSpec) -> list[str]:
     note = f" (emulated: {spec.fidelity.note})" if spec.fidelity.level == "emulated" else ""
     lines = [f"    {spec.operation}{note}"]
     lines += [f"      input {name}: {_input_text(rule)}" for name, rule in spec.inputs.items()]
-    lines += [f"      {name}: {_option_text(option)}" for name, option in spec.options.items()]
-    lines += [f"      --extra {name}=: {_option_text(option)}" for name, option in spec.extra_params.items()]
+    options = [*spec.options.items(), *((f"--extra {name}=", option) for name, option in spec.extra_params.items())]
+    lines += [f"      {name}: {option_words(option, sys.maxsize, steps=True)}" for name, option in options]
     lines += [f"      rule: {rule.because}" for rule in spec.rules]
     return lines
-
-
-def _option_text(option: Option) -> str:
-    if isinstance(option, Choice):
-        return ("always " if option.fixed else "") + ", ".join(str(v) for v in option.one_of)
-    if isinstance(option, Range):
-        return option.text()
-    if isinstance(option, Pixels):
-        return option.text() + (", or auto" if option.auto else "")
-    if isinstance(option, Text):
-        return "text" + (f" up to {option.max_chars} characters" if option.max_chars else "")
-    return option.type
 
 
 def _input_text(rule: InputRule | MaskRule | ReferencesRule | ContinueRule) -> str:

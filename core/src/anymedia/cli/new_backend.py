@@ -53,9 +53,6 @@ def write_backend(name: str, folder: Path, *, local: bool = False, today: dateti
         folder: where to write it.
         local: whether it makes its media in this process, and not by requests to a service.
         today: the day on which its facts count as checked.
-
-    Raises:
-        InvalidRequest: the name is not valid, one of the files exists, or the folder cannot be written.
     """
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or keyword.iskeyword(name):
         how = "use lower-case letters, digits and single underscores, like 'acme'"

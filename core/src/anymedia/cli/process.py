@@ -80,11 +80,7 @@ def _duplicate(descriptor: int) -> int:
 
 
 def write_stdout(data: bytes) -> None:
-    """Write bytes to stdout and flush it.
-
-    Raises:
-        OSError: stdout is closed or full.
-    """
+    """Write bytes to stdout and flush it."""
     stream = sys.stdout if _results is None else _results
     if isinstance(stream, int):
         _write_all(stream, data)
@@ -223,12 +219,9 @@ def stoppable(handler: Callable[[int, FrameType | None], Any] = signal.default_i
 
 
 def run(work: Coroutine[Any, Any, _T]) -> _T:
-    """Run a coroutine in a new event loop; SIGINT, SIGTERM and SIGHUP cancel it.
+    """Run a coroutine in a new event loop; SIGINT, SIGTERM and SIGHUP cancel it, which raises KeyboardInterrupt.
 
     If it does not end within a few seconds of the signal, the process exits.
-
-    Raises:
-        KeyboardInterrupt: a signal cancelled the coroutine.
     """
     import asyncio
 

@@ -33,16 +33,7 @@ _MOST_OPENED = 10
 
 
 def run_media_command(command: str, given: Mapping[str, Any]) -> None:
-    """Run a media command and print its result.
-
-    Args:
-        command: ``image``, ``edit``, ``video`` or ``audio``.
-        given: the parameters of the command by name.
-
-    Raises:
-        MediaError: the command failed; Interrupted after Ctrl-C.
-        click.UsageError: options that contradict each other.
-    """
+    """Run a media command (``image``, ``edit``, ``transform`` ...) with its parameters by name, and print its result."""
     console = Console(json=given["as_json"], quiet=given["quiet"], verbose=given["verbose"])
     invocation = CliInvocation.of(command, given)
     if given["dry_run"]:

@@ -46,18 +46,7 @@ class Input:
 
 @attrs.frozen(kw_only=True)
 class Step:
-    """A step on the page.
-
-    Attributes:
-        number: counted from 1.
-        title: the heading.
-        text: a description.
-        prompt: the prompt of the request.
-        command: the shell command that makes the same file.
-        inputs: the inputs of the request.
-        result: the result.
-        poster: the still image of a video.
-    """
+    """A step on the page: its number, counted from 1, what it shows, the shell command that makes the same file, and its result."""
 
     number: int
     title: str
@@ -162,12 +151,7 @@ class TourStep(Protocol):
 
 
 class TourModule(Protocol):
-    """The module ``tour`` beside a backend's plugin module.
-
-    Attributes:
-        NAMES: every file name that the tour may write.
-        steps: takes the tour's directory and yields the steps.
-    """
+    """The module ``tour`` beside a backend's plugin module: every file name that it may write, and its steps in a directory."""
 
     NAMES: Sequence[str]
     steps: Callable[[Path], Generator[TourStep, Result | None, None]]
@@ -200,11 +184,7 @@ def tour(folder: str, force: bool, as_json: bool, quiet: bool) -> None:
 
 
 def _load_tour() -> TourModule:
-    """Import the module ``tour`` of the local backend.
-
-    Raises:
-        UnknownBackend: the local backend is not installed, broken or disabled.
-    """
+    """Import the module ``tour`` of the local backend."""
     from .environment import load_environment
 
     environment = load_environment()
@@ -234,11 +214,7 @@ async def _run_tour(console: Console, module: TourModule, folder: Path) -> tuple
 async def _run_steps(
     router: Router, steps: Generator[TourStep, Result | None, None], folder: Path, announce: Callable[[str], None]
 ) -> tuple[list[Step], list[Skipped]]:
-    """Run the steps in order; an optional one that fails is skipped.
-
-    Raises:
-        MediaError: a step that is not optional failed.
-    """
+    """Run the steps in order; an optional one that fails is skipped."""
     made: list[Step] = []
     skipped: list[Skipped] = []
     result: Result | None = None

@@ -29,17 +29,7 @@ def mark(generator: str) -> str:
 
 
 def claim_directory(folder: Path, names: Iterable[str], generator: str, *, force: bool) -> None:
-    """Create the directory of a page; refuse one with files of these names that the same command has not made.
-
-    Args:
-        folder: the directory.
-        names: the files that the command will write, besides the page.
-        generator: the command.
-        force: whether files that something else made may be replaced.
-
-    Raises:
-        InvalidRequest: the directory cannot be used.
-    """
+    """Create the directory of a page; refuse one with files of these names, or a page, that the same command has not made."""
     page = folder / PAGE
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -76,13 +66,7 @@ def _environment() -> Environment:
 
 
 def render_page(template: str, *, scripts: bool = False, **values: Any) -> str:
-    """Return a page; everything in ``values`` is escaped, control characters are removed.
-
-    Args:
-        template: name of the template.
-        scripts: whether the page may load scripts of its own directory.
-        values: the template's variables.
-    """
+    """Return a page; values are escaped, without control characters; ``scripts`` lets it load those of its own directory."""
     style = text_of("page.css")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src 'self'; media-src 'self'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
