@@ -13,7 +13,7 @@ from tiers import examples
 
 from anymedia import generation_config
 from anymedia.errors import InvalidRequest, Problem
-from anymedia.generation_config import AMBIENT, GenerationConfig, to_request
+from anymedia.generation_config import AMBIENT, GenerationConfig
 from anymedia.media import Image, Video
 from anymedia.requests import (
     Continuation,
@@ -173,7 +173,7 @@ def fields(media: str, *names: str) -> dict[str, Any]:
 def everything_arrives_or_it_is_refused(media: str, names: tuple[str, ...]) -> bool:
     given = fields(media, *names)
     try:
-        request = to_request(GenerationConfig(**given))
+        request = GenerationConfig(**given).to_request()
     except InvalidRequest as error:
         assert error.problems
         assert all(problem.path.startswith("$.") for problem in error.problems), error
@@ -224,7 +224,7 @@ def test_conversion_that_forgets_a_field_is_detected(monkeypatch: pytest.MonkeyP
 
 
 def request(**given: Any) -> Request:
-    return to_request(GenerationConfig(prompt="x", **given))
+    return GenerationConfig(prompt="x", **given).to_request()
 
 
 def refused(**given: Any) -> InvalidRequest:

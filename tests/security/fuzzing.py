@@ -29,7 +29,6 @@ from hypothesis import strategies as st
 from anymedia import GenerationConfig
 from anymedia.convert import sandbox
 from anymedia.errors import InvalidRequest, MediaError
-from anymedia.generation_config import to_request
 from anymedia.masks import read_mask
 from anymedia.probe.probe import sniff
 from anymedia.probe.reader import Limits
@@ -214,7 +213,7 @@ def check_json(given_: Any) -> None:
         assert len(str(error)) < 200_000
         return
     try:
-        to_request(config)
+        config.to_request()
     except MediaError as error:
         json.dumps(error.to_json())
 

@@ -46,7 +46,7 @@ _MAX_CLASS = 10_000
 IMAGE_KEYS = frozenset({"path", "image_url", "url"})
 
 
-def _field(role: Role, doc: str, check: Check | None, default: Any, converter: Callable[[Any], Any] | None) -> Any:
+def _field(role: Role, doc: str, check: Check | None = None, default: Any = None, converter: Callable[[Any], Any] | None = None) -> Any:
     metadata = {"role": role, "doc": doc, "check": check}
     if converter is not None:
         convert = converter
@@ -62,19 +62,12 @@ def converted(value: Any, converter: Callable[[Any], _T], name: str) -> _T:
         raise error.at(f"$.{name}") from None
 
 
-def intent(doc: str, *, check: Check | None = None, default: Any = None, converter: Callable[[Any], Any] | None = None) -> Any:
-    """Declare a field that is honoured, or the candidate is rejected."""
-    return _field("intent", doc, check, default, converter)
-
-
-def adjustable(doc: str, *, check: Check | None = None, default: Any = None, converter: Callable[[Any], Any] | None = None) -> Any:
-    """Declare a field that may change to the nearest allowed value; the change is always reported."""
-    return _field("adjustable", doc, check, default, converter)
-
-
-def advisory(doc: str, *, check: Check | None = None, default: Any = None) -> Any:
-    """Declare a field that is sent if supported and else omitted, which is always reported."""
-    return _field("advisory", doc, check, default, None)
+#: Declares a field that is honoured, or the candidate is rejected.
+intent = functools.partial(_field, "intent")
+#: Declares a field that may change to the nearest allowed value; the change is always reported.
+adjustable = functools.partial(_field, "adjustable")
+#: Declares a field that is sent if supported and else omitted, which is always reported.
+advisory = functools.partial(_field, "advisory")
 
 
 def role_of(field: attrs.Attribute[Any]) -> Role:

@@ -61,7 +61,7 @@ from .strict_json import parse_json, read_object
 if TYPE_CHECKING:
     from .planning.types import Plan
 
-__all__ = ["AMBIENT", "GenerationConfig", "config_field", "format_name", "medium_of", "to_request"]
+__all__ = ["AMBIENT", "GenerationConfig", "config_field", "format_name", "medium_of"]
 
 #: Fields that say where a call goes and what it may do; all others become part of the request.
 AMBIENT = frozenset(
@@ -281,8 +281,23 @@ class GenerationConfig:
         return changed if self.max_cost_usd is None else changed.capped(self.max_cost_usd)
 
     def to_request(self) -> Request:
-        """Return the request that the fields stand for, see `anymedia.generation_config.to_request`."""
-        return to_request(self)
+        """Return the request that the fields stand for.
+
+        Raises:
+            InvalidRequest: a field has no meaning here, or fields contradict each other.
+        """
+        shape, _ = _read_shape(self)
+        config = attrs.evolve(self, **shape)
+        taken = _Taken(config)
+        media = medium_of(config.media_type, config.output_path, config.output_format, config.continue_from)
+        make = _task if config.task is not None else {"audio": _audio, "video": _video, "image": _image}[media]
+        kind, fields = make(taken)
+        try:
+            request = kind(**fields)
+        except InvalidRequest as error:
+            raise config.locate(error) from None
+        taken.refuse_leftovers(request.kind)
+        return request
 
     def annotate(self, plan: Plan) -> Plan:
         """Return a plan whose warnings name each field that was read as another one (``size="480p"``)."""
@@ -299,43 +314,20 @@ _ROLES: tuple[ReferenceRole, ...] = ("style", "control", "subject")
 _COMPANIONS: Mapping[str, str] = {
     "style_description": "goes with style_image_path",
     "control_type": "goes with control_image_path",
-    "subject_type": "goes with subject_image_path",
-    "subject_description": "goes with subject_image_path",
+    **dict.fromkeys(("subject_type", "subject_description"), "goes with subject_image_path"),
     "continue_as": "goes with mode 'video' and continue_from or input_video_path",
     "protect": "goes with mask_path",
     "last_frame_path": "goes with mode 'video', without continue_from",
     "input_video_path": "goes with mode 'video'",
     "task_inputs": "goes with task",
     "edit_mode": "outpaint goes with one source image; inpaint goes with a mask",
-    "input_images": "goes with mode 'image' or 'video'",
-    "input_image_paths": "goes with mode 'image' or 'video'",
-    "references": "goes with mode 'image' or 'video'",
     **dict.fromkeys(("mask_path", "mask_mode", "segmentation_classes"), "goes with mode 'image'"),
+    **dict.fromkeys(("input_images", "input_image_paths", "references"), "goes with mode 'image' or 'video'"),
     **dict.fromkeys((f"{role}_image_path" for role in _ROLES), "goes with mode 'image' or 'video'"),
 }
 _IMAGE_OPTIONS = ("size", "aspect_ratio", "resolution", "quality", "background", "negative_prompt", "seed", "guidance_scale")
 _VIDEO_OPTIONS = ("duration", "size", "aspect_ratio", "resolution", "quality", "negative_prompt", "seed", "guidance_scale")
 _AUDIO_OPTIONS = ("duration", "voice", "speed", "instructions", "negative_prompt", "seed", "audio_type")
-
-
-def to_request(config: GenerationConfig) -> Request:
-    """Return the request that a config stands for.
-
-    Raises:
-        InvalidRequest: a field has no meaning here, or fields contradict each other.
-    """
-    shape, _ = _read_shape(config)
-    config = attrs.evolve(config, **shape)
-    taken = _Taken(config)
-    media = medium_of(config.media_type, config.output_path, config.output_format, config.continue_from)
-    make = _task if config.task is not None else {"audio": _audio, "video": _video, "image": _image}[media]
-    kind, fields = make(taken)
-    try:
-        request = kind(**fields)
-    except InvalidRequest as error:
-        raise config.locate(error) from None
-    taken.refuse_leftovers(request.kind)
-    return request
 
 
 def medium_of(named: str | None, output_path: str | None, output_format: str | None, continue_from: str | None) -> str:

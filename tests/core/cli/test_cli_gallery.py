@@ -14,9 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anymedia.cli.as_code import as_command, as_python
 from anymedia.cli.build_request import CliInvocation
-from anymedia.cli.gallery import MARK, Entry, write_page
+from anymedia.cli.gallery import MARK, Entry, as_command, as_python, write_page
 from anymedia.cli.media_commands import audio, edit, image, video
 from anymedia.requests import (
     ContinueVideo,

@@ -31,20 +31,14 @@ async def _lifetime() -> AsyncGenerator[Router, None]:
 
 
 async def _router() -> Router:
-    """Return the router of the running event loop; the first call creates it."""
+    """Return the router of the running event loop; the first call creates it, and drops the routers of closed event loops."""
     loop = asyncio.get_running_loop()
     if loop not in _routers:
-        _drop_closed()
+        for closed in [known for known in list(_routers) if known.is_closed()]:
+            _routers.pop(closed)[0].store.close()  # all that can be closed without the loop
         lifetime = _lifetime()
         _routers[loop] = (await anext(lifetime), lifetime)
     return _routers[loop][0]
-
-
-def _drop_closed() -> None:
-    """Drop the routers of closed event loops; without its loop, only the store of a router can still be closed."""
-    for loop in [loop for loop in list(_routers) if loop.is_closed()]:
-        router, _ = _routers.pop(loop)
-        router.store.close()
 
 
 async def close_media() -> None:

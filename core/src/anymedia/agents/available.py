@@ -72,17 +72,12 @@ class Able:
         return f"{self.backend}/{self.model.id}"
 
 
-def today_utc() -> datetime.date:
-    """Return today's date."""
-    return datetime.datetime.now(datetime.UTC).date()
-
-
 def able_rows(instances: Mapping[str, BackendInstance], today: datetime.date | None = None) -> list[Able]:
     """Return every operation spec that can be used now: the best models of a backend first, backends of last resort last.
 
     Models that were shut down, that need something not installed, or that are previews (they must be named) are left out.
     """
-    on = today or today_utc()
+    on = today or datetime.datetime.now(datetime.UTC).date()
     found: list[tuple[tuple[Any, ...], Able]] = []
     for name, instance in instances.items():
         if not instance.usable:
@@ -105,10 +100,7 @@ def sound_makers(instances: Mapping[str, BackendInstance]) -> dict[str, list[str
     """Return the backends for speech and for music."""
     makers: dict[str, list[str]] = {"speech": [], "music": []}
     for able in able_rows(instances):
-        if able.operation != "generate_audio":
-            continue
-        option = able.row.options.get("audio_type")
-        for kind in option.one_of if isinstance(option, Choice) else ("speech",):
+        for kind in getattr(able.row.options.get("audio_type"), "one_of", ("speech",)) if able.operation == "generate_audio" else ():
             if kind in makers and able.backend not in makers[kind]:
                 makers[kind].append(able.backend)
     return makers

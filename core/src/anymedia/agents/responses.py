@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import traceback
 from collections.abc import Iterable, Mapping
@@ -32,6 +31,7 @@ from ..errors import (
     UnknownBackend,
     UnknownJob,
 )
+from ..generation_config import GenerationConfig
 from ..redaction import clean_text
 from ..results import Warning, to_warnings
 
@@ -215,12 +215,6 @@ def _correction(problem: Problem) -> str:
         return f"the call: {problem.suggestion or problem.message}"
     if problem.suggestion:
         return f"{name}: {problem.suggestion}"
-    doc = _docs().get(name, "")
-    return f"{name}: {problem.message}" + (f" ({doc})" if doc and problem.message.startswith("expected text") else "")
-
-
-@functools.cache
-def _docs() -> Mapping[str, str]:
-    from ..generation_config import GenerationConfig
-
-    return {field.name: field.metadata["doc"] for field in attrs.fields(GenerationConfig)}
+    field = attrs.fields_dict(GenerationConfig).get(name)
+    explained = field is not None and problem.message.startswith("expected text")
+    return f"{name}: {problem.message}" + (f" ({field.metadata['doc']})" if field is not None and explained else "")

@@ -217,12 +217,16 @@ def _described(field: dict[str, Any], doc: str) -> dict[str, Any]:
 
 def _words(takers: Mapping[str, Iterable[Able]]) -> dict[str, Any]:
     """Return a closed set of words, each with the backends that support it."""
-    by = "; ".join(f"{word}: {', '.join(dict.fromkeys(a.backend for a in ables))}" for word, ables in takers.items())
-    return {"type": "string", "enum": list(takers), "description": by}
+    by = "; ".join(f"{word}: {_who(ables)}" for word, ables in takers.items())
+    return typed("string", enum=list(takers), description=by)
 
 
 def _who(takers: Iterable[Able]) -> str:
     return ", ".join(dict.fromkeys(able.backend for able in takers))
+
+
+def _file(takers: Iterable[Able]) -> dict[str, Any]:
+    return typed("string", description=f"Supported by {_who(takers)}")
 
 
 def _inputs(rows: Sequence[Able]) -> dict[str, Any]:
@@ -239,11 +243,11 @@ def _inputs(rows: Sequence[Able]) -> dict[str, Any]:
     masked = [a for a in rows if mask_rule(a)]
     modes = _grouped(masked, lambda a: getattr(mask_rule(a), "modes", ()))
     if given := modes.get("user_provided"):
-        fields["mask_path"] = {**_TEXT, "description": f"Supported by {_who(given)}"}
+        fields["mask_path"] = _file(given)
         fields["protect"] = {"type": "string", "enum": ["exact"]}
     found = {mode: takers for mode, takers in modes.items() if mode != "user_provided"}
     if found:
-        fields["mask_mode"] = _words({"auto": _flat(found.values()), **found})
+        fields["mask_mode"] = _words({"auto": [able for takers in found.values() for able in takers], **found})
     if "semantic" in found:
         about = f"Supported by {_who(found['semantic'])}"
         fields["segmentation_classes"] = typed("array", items=typed("integer"), description=about)
@@ -251,9 +255,9 @@ def _inputs(rows: Sequence[Able]) -> dict[str, Any]:
         takers = [(a, rule) for a in rows for name, rule, _ in role_rules(a) if name == role]
         fields |= _role(role, takers)
     if last := [a for a in rows if "last_frame" in a.row.inputs]:
-        fields["last_frame_path"] = {**_TEXT, "description": f"Supported by {_who(last)}"}
+        fields["last_frame_path"] = _file(last)
     if source := [a for a in rows if (a.operation == "continue_video" and "source" in a.row.inputs) or "video" in a.row.inputs]:
-        fields["input_video_path"] = {**_TEXT, "description": f"Supported by {_who(source)}"}
+        fields["input_video_path"] = _file(source)
     return fields
 
 
@@ -264,13 +268,6 @@ def _task_inputs(tasks: Mapping[str, Sequence[Able]]) -> dict[str, Any]:
     one = {"anyOf": [*_PICTURE["anyOf"], {"type": "array", "items": dict(_PICTURE)}]}
     properties = dict.fromkeys((role for names in roles.values() for role in names), one)
     return {"type": "object", "properties": properties, "additionalProperties": False, "description": f"Roles: {by}"}
-
-
-def _flat(groups: Iterable[Iterable[Able]]) -> list[Able]:
-    found: list[Able] = []
-    for group in groups:
-        found += [able for able in group if able not in found]
-    return found
 
 
 def _grouped(rows: Iterable[Able], values: Any) -> dict[str, list[Able]]:
@@ -284,8 +281,7 @@ def _grouped(rows: Iterable[Able], values: Any) -> dict[str, list[Able]]:
 def _role(role: str, takers: Sequence[tuple[Able, InputRule]]) -> dict[str, Any]:
     if not takers:
         return {}
-    who = _who(able for able, _ in takers)
-    fields: dict[str, Any] = {f"{role}_image_path": {**_TEXT, "description": f"Supported by {who}"}}
+    fields: dict[str, Any] = {f"{role}_image_path": _file(able for able, _ in takers)}
     if role != "control":
         fields[f"{role}_description"] = dict(_TEXT)
     if role == "style":

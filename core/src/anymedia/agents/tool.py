@@ -299,7 +299,7 @@ class MediaTool:
     async def _generate(self, config: Any, fields: Mapping[str, Any], approved: frozenset[str]) -> dict[str, Any]:
         tool_call, scope = self._read(config, fields)
         if len(tool_call.calls) == 1:
-            return await self._answer(tool_call.calls[0], tool_call, scope, approved=approved)
+            return await self._answer(tool_call.calls[0], tool_call, scope, SharedBudget(None), approved=approved)
         shared_budget = SharedBudget(tool_call.max_cost_usd)
         calls = [
             functools.partial(self._answer, call, tool_call, scope, shared_budget, number, approved)
@@ -338,7 +338,7 @@ class MediaTool:
         call: Mapping[str, Any],
         tool_call: ToolCall,
         scope: PathScope,
-        shared_budget: SharedBudget | None = None,
+        shared_budget: SharedBudget,
         number: int = 0,
         approved: frozenset[str] = frozenset(),
     ) -> dict[str, Any]:
@@ -356,14 +356,13 @@ class MediaTool:
             plan = await self._planned(ready)
             if approved:
                 ready = attrs.evolve(ready, policy=ready.policy.but(on_quote=lambda asked: _id_of(asked, number) in approved))
-            async with contextlib.AsyncExitStack() as stack:
-                reservation = None if shared_budget is None else await stack.enter_async_context(shared_budget.reserve(plan))
+            async with shared_budget.reserve(plan) as reservation:
                 clock = asyncio.get_running_loop().time
                 until = None if tool_call.deadline is None else clock() + tool_call.deadline
                 with ready.located():
                     record = await self.router.submit(
                         plan,
-                        policy=ready.policy if reservation is None else reservation.limit(ready.policy),
+                        policy=reservation.limit(ready.policy),
                         output=ready.output,
                         overwrite=ready.config.overwrite,
                         patience=tool_call.patience,
@@ -374,8 +373,7 @@ class MediaTool:
                 if not tool_call.wait and (record.state not in _WITHOUT_RESULT or await self.router.is_active(record.run)):
                     return job_answer(record)
                 result = await self.router.wait(record.run, deadline=None if until is None else max(0.0, until - clock()))
-                if reservation is not None:
-                    reservation.spent(result.cost.actual_usd)
+                reservation.spent(result.cost.actual_usd)
                 await self.router.handed_over(record.run)
                 return result_answer(result)
         except MediaError as error:

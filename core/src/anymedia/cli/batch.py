@@ -22,9 +22,9 @@ from ..generation_config import GenerationConfig
 from ..strict_json import parse_json
 from . import complete
 from .app import exit_of
-from .build_request import split_model, with_output_name
+from .build_request import read_config, split_model, with_output_name
 from .console import Console, hint_of
-from .environment import AS_JSON, VERBOSE, amount
+from .environment import AS_JSON, VERBOSE, amount_option
 from .process import run
 from .render import cost_text
 
@@ -77,7 +77,7 @@ class _Entry:
 )
 @click.option("-f", "--force", is_flag=True, help="Overwrite existing files.")
 @click.option("--concurrency", type=click.IntRange(1, 64), default=4, show_default=True, help="Requests at a time.")
-@click.option("--budget", type=float, callback=amount, metavar="USD", help="For the whole batch, including what is already done of it.")
+@amount_option("--budget", help="For the whole batch, including what is already done of it.")
 @click.option("--again", is_flag=True, help="Run everything again, and pay for it again.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and the price of each request; spends nothing.")
 @AS_JSON
@@ -98,9 +98,7 @@ def read_entries(file: Path, given: Mapping[str, Any]) -> list[_Entry]:
     """Read the requests of a file, whose suffix says how; the problems of all lines are reported together."""
     if given["output"] == "-":
         raise InvalidRequest([Problem("-o", "several files cannot be written to stdout", "name a directory: -o DIR/")])
-    usual = {} if given["config_file"] is None else parse_json(_text(given["config_file"]))
-    if not isinstance(usual, dict):
-        raise InvalidRequest([Problem("--config", "expected a JSON object")])
+    usual = read_config(None, given["config_file"] and str(given["config_file"]))
     usual |= {name: given[name] for name in ("model", "backend") if given[name] is not None} | (
         {"overwrite": True} if given["force"] else {}
     )

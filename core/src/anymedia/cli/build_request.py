@@ -101,7 +101,7 @@ class CliInvocation:
         words = _split_words(command, given)
         if words["prompt"] == given["config"] == "-":
             raise click.UsageError("the prompt and the config cannot both be read from stdin")
-        file = _read_config(medium, given["config"])
+        file = read_config(medium, given["config"])
         fields, names = _fields(words)
         if "extra_params" in fields and isinstance(file.get("extra_params"), dict):
             fields["extra_params"] = {**file["extra_params"], **fields["extra_params"]}
@@ -131,11 +131,9 @@ class CliInvocation:
             return attrs.evolve(self.config, input_video_path=start.path)
         return attrs.evolve(self.config, continue_from=start.id)
 
-    @contextlib.contextmanager
-    def naming_options(self, config: GenerationConfig | None = None) -> Iterator[None]:
+    def naming_options(self, config: GenerationConfig | None = None) -> contextlib.AbstractContextManager[None]:
         """Name the options in each `InvalidRequest` raised inside, where a config is read, or its request planned or run."""
-        with _naming_options({**self.names, "continue_from": "--continue", "input_video_path": "--continue"}, config):
-            yield
+        return _naming_options({**self.names, "continue_from": "--continue", "input_video_path": "--continue"}, config)
 
 
 #: What is filled in in a name: ``{index:03d}`` or ``{seed}``; ``{{`` and ``}}`` are braces.
@@ -269,8 +267,12 @@ def _task_inputs(files: Iterable[str]) -> dict[str, Any]:
         role, equals, file = text.partition("=")
         if not equals or not re.fullmatch(OPTION_NAME, role) or _check(Path.exists, text):
             role, file = medium_of_file(text), text
-        found.setdefault(role, []).append({"image_url" if re.match(r"https?://|data:", file, re.IGNORECASE) else "path": file})
+        found.setdefault(role, []).append(_input(file))
     return {role: items if len(items) > 1 else items[0] for role, items in found.items()}
+
+
+def _input(file: str) -> dict[str, str]:
+    return {"image_url" if re.match(r"https?://|data:", file, re.IGNORECASE) else "path": file}
 
 
 def run_fields(model: str, pairs: Iterable[str]) -> dict[str, Any]:
@@ -310,7 +312,7 @@ def _references(given: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]
 def reference(text: str, role: str | None = None) -> dict[str, Any]:
     """Read ``[TYPE:]FILE`` (``control``, ``subject``), ``FILE`` (``style``) or, without a role, ``[ROLE:]FILE`` as a reference image."""
     word, file = split_type(text) if role != "style" else (None, text)
-    found: dict[str, Any] = {"image_url" if re.match(r"https?://|data:", file, re.IGNORECASE) else "path": file}
+    found: dict[str, Any] = _input(file)
     if role is not None:
         return found | {"role": role} | ({} if word is None else {"type": word})
     if word is not None and word not in REFERENCE_ROLES:
@@ -444,7 +446,7 @@ def _check_stdout(given: Mapping[str, Any]) -> None:
         raise click.UsageError("-o - writes bytes to stdout, which is a terminal; redirect it")
 
 
-def _read_config(medium: str | None, source: str | None) -> dict[str, Any]:
+def read_config(medium: str | None, source: str | None) -> dict[str, Any]:
     """Return the object in the file that ``--config`` names (``-``: stdin); its medium must be the command's."""
     if source is None:
         return {}

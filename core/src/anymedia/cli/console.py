@@ -18,7 +18,7 @@ import click
 
 from ..errors import Argument, FixAction, MediaError
 from ..records import frozen
-from .process import job_ids, stdout_is_terminal, stdout_width, write_stdout
+from .process import is_terminal, job_ids, stdout_is_terminal, stdout_width, write_stdout
 
 if TYPE_CHECKING:
     import asyncio
@@ -234,14 +234,6 @@ def short_time(seconds: float, now: float) -> str:
     """Return a time as month, day and time, or as a date if it is not in the current year."""
     text = local_time(seconds)
     return text[5:] if text[:4] == local_time(now)[:4] else text[:10]
-
-
-def is_terminal(stream: Any) -> bool:
-    """Return whether a stream is a terminal; a closed or missing one is not."""
-    try:
-        return bool(stream is not None and stream.isatty())
-    except ValueError:
-        return False
 
 
 def drop_stdout() -> None:

@@ -38,9 +38,14 @@ def amount(_ctx: click.Context, param: click.Parameter, value: float | None) -> 
 
 
 VERBOSE = click.option("-v", "--verbose", is_flag=True, help="Print all notes instead of at most three lines.")
-DEADLINE = click.option(
-    "--deadline", type=float, callback=amount, metavar="SECONDS", help="Stop waiting after this time; the job continues."
-)
+
+
+def amount_option(*names: str, metavar: str = "USD", help: str) -> Decorator:
+    """Declare an option for a limit: US dollars, or seconds."""
+    return click.option(*names, type=float, callback=amount, metavar=metavar, help=help)
+
+
+DEADLINE = amount_option("--deadline", metavar="SECONDS", help="Stop waiting after this time; the job continues.")
 run_options = apply(
     click.option(
         "-m", "--model", metavar="[BACKEND/]MODEL", shell_complete=complete.models, help="Model, backend/model, or the name of a backend."
@@ -56,15 +61,8 @@ run_options = apply(
     click.option("--extra", multiple=True, metavar="KEY=JSON", help="Model-specific option; may be repeated."),
     click.option("--config", metavar="FILE.json|-", help="Read a GenerationConfig; command-line options override it."),
     click.option("--strict", is_flag=True, help="Fail instead of adjusting the request."),
-    click.option(
-        "--max-cost",
-        "max_cost_usd",
-        type=float,
-        callback=amount,
-        metavar="USD",
-        help="Refuse requests that may cost more or have no known price.",
-    ),
-    click.option("--ask-above", type=float, callback=amount, metavar="USD", help="Ask before spending more; overrides ask_above_usd."),
+    amount_option("--max-cost", "max_cost_usd", help="Refuse requests that may cost more or have no known price."),
+    amount_option("--ask-above", help="Ask before spending more; overrides ask_above_usd."),
     DEADLINE,
     click.option("--no-wait", is_flag=True, help="Submit and print the job id without waiting for the result."),
     click.option("--open", "open_files", is_flag=True, help="Open the result with the program for such files."),

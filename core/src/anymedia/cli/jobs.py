@@ -286,6 +286,21 @@ def _scalar(key: str, value: Any) -> str:
 _UNITS = {"h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 
 
+def since_when(text: str | None, now: datetime.datetime) -> float:
+    """Return the seconds since the epoch for ``today``, a span before now like ``7d``, or a UTC date; 0 for None."""
+    if text is None:
+        return 0.0
+    if text == "today":
+        return now.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
+    if span := re.fullmatch(r"([0-9]{1,5})([hdw])", text):
+        return now.timestamp() - int(span[1]) * _UNITS[span[2]]
+    try:
+        day = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidRequest([Problem("--since", f"expected today, 12h, 7d, 2w or a date like 2026-11-01, got {text!r:.40}")]) from None
+    return (day if day.tzinfo else day.replace(tzinfo=datetime.UTC)).timestamp()
+
+
 @click.command("cost")
 @click.option("--since", metavar="TIME", help="today, 12h, 7d, 2w, or a date like 2026-11-01 (UTC); default: everything.")
 @click.option(
@@ -294,8 +309,7 @@ _UNITS = {"h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 @AS_JSON
 def cost(since: str | None, limit: int, as_json: bool) -> None:
     """Show quoted and actual costs in US dollars, by backend and by call, the newest first."""
-    start = since_when(since, datetime.datetime.now(datetime.UTC))
-    console = Console(json=as_json)
+    console, start = Console(json=as_json), since_when(since, datetime.datetime.now(datetime.UTC))
 
     async def read(store: Store) -> tuple[Sequence[CallRecord], dict[str, Spend], Spend]:
         by_backend = {name: await store.spend(since=start, backend=name) for name in await store.backends(since=start)}
@@ -318,21 +332,6 @@ def cost(since: str | None, limit: int, as_json: bool) -> None:
         console.table([["JOB", "CREATED", "STATE", "MODEL", "QUOTED", "COST"], *map(_cost_row, records)], shrink=(3,))
     if len(records) == limit < total.calls:
         console.result(f"older calls are not listed; --limit {total.calls} lists all that were not forgotten")
-
-
-def since_when(text: str | None, now: datetime.datetime) -> float:
-    """Return the seconds since the epoch for ``today``, a span before now like ``7d``, or a UTC date; 0 for None."""
-    if text is None:
-        return 0.0
-    if text == "today":
-        return now.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
-    if span := re.fullmatch(r"([0-9]{1,5})([hdw])", text):
-        return now.timestamp() - int(span[1]) * _UNITS[span[2]]
-    try:
-        day = datetime.datetime.fromisoformat(text)
-    except ValueError:
-        raise InvalidRequest([Problem("--since", f"expected today, 12h, 7d, 2w or a date like 2026-11-01, got {text!r:.40}")]) from None
-    return (day if day.tzinfo else day.replace(tzinfo=datetime.UTC)).timestamp()
 
 
 def _cost_row(record: CallRecord) -> list[str]:

@@ -22,9 +22,9 @@ from ..plugins.instances import COMPATIBLE, BackendInstance
 from ..redaction import register_secret
 from . import complete
 from .app import Group
-from .console import Console, is_terminal, table
+from .console import Console, table
 from .environment import AS_JSON, Environment, load_environment
-from .process import run
+from .process import is_terminal, run
 
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,127}")
 _NAME = click.argument("name", metavar="BACKEND[.CREDENTIAL]|VARIABLE", shell_complete=complete.backends)
@@ -222,8 +222,9 @@ def edit_toml(text: str, section: str, key: str, value: str | list[str] | Mappin
 
 def _place_of(lines: Sequence[str], start: int, end: int, key: str) -> slice:
     """Return the lines that set a key, whose value may go on over several; where there are none, the place for them."""
+    names = "|".join(map(re.escape, (_quoted(key), json.dumps(key, ensure_ascii=False), f"'{key}'")))
     for first in range(start, end):
-        if lines[first].partition("=")[0].strip() in {key, _quoted(key), f"'{key}'"}:
+        if re.match(rf"\s*(?:{names})\s*=", lines[first]):
             return slice(first, next((n for n in range(first + 1, end) if _key_of("\n".join(lines[first:n]), "=") == key), end))
     return slice(start, start)
 

@@ -79,35 +79,37 @@ def _duplicate(descriptor: int) -> int:
     return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
 
 
+def _stdout() -> int | TextIO | None:
+    return sys.stdout if _results is None else _results
+
+
 def write_stdout(data: bytes) -> None:
     """Write bytes to stdout and flush it."""
-    stream = sys.stdout if _results is None else _results
+    stream = _stdout()
     if isinstance(stream, int):
-        _write_all(stream, data)
+        left = memoryview(data)
+        while left:
+            try:
+                left = left[os.write(stream, left) :]
+            except BlockingIOError:
+                select.select([], [stream], [])
     elif stream is not None:
         stream.flush()
         stream.buffer.write(data)
         stream.buffer.flush()
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
-    left = memoryview(data)
-    while left:
-        try:
-            left = left[os.write(descriptor, left) :]
-        except BlockingIOError:
-            select.select([], [descriptor], [])
+def is_terminal(stream: int | TextIO | None) -> bool:
+    """Return whether a descriptor or a stream is a terminal; a closed or missing one is not."""
+    try:
+        return os.isatty(stream) if isinstance(stream, int) else stream is not None and stream.isatty()
+    except ValueError:
+        return False
 
 
 def stdout_is_terminal() -> bool:
     """Return whether results are written to a terminal."""
-    if isinstance(_results, int):
-        return os.isatty(_results)
-    stream = sys.stdout if _results is None else _results
-    try:
-        return stream is not None and stream.isatty()
-    except ValueError:
-        return False
+    return is_terminal(_stdout())
 
 
 def stdout_width() -> int:
@@ -115,7 +117,7 @@ def stdout_width() -> int:
     columns = os.environ.get("COLUMNS", "")
     if columns.isdecimal() and int(columns):
         return int(columns)
-    stream = sys.stdout if _results is None else _results
+    stream: Any = _stdout()
     try:
         return os.get_terminal_size(stream if isinstance(stream, int) else stream.fileno()).columns or 100
     except (OSError, ValueError, AttributeError):

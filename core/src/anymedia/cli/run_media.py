@@ -154,22 +154,19 @@ async def resumable(router: Router, line: ProgressLine) -> AsyncIterator[None]:
     """Turn Ctrl-C inside the block into `Interrupted`, which names the jobs that continue."""
     import asyncio
 
-    try:
-        yield
-    except asyncio.CancelledError:
-        raise await _interrupted(router, list(line.job_ids)) from None
-
-
-async def _interrupted(router: Router, job_ids: list[str]) -> Interrupted:
     from ..state.store import FINAL_STATES
 
-    records = [await router.job(job_id) for job_id in job_ids]
+    try:
+        yield
+        return
+    except asyncio.CancelledError:
+        records = [await router.job(job_id) for job_id in line.job_ids]
     unfinished = {record.run: record.state for record in records if record.state not in FINAL_STATES}
     if not unfinished:
-        return Interrupted("interrupted; no job is running.")
+        raise Interrupted("interrupted; no job is running.")
     first = next(iter(unfinished))
     jobs = ", ".join(f"{run} ({state})" for run, state in unfinished.items())
     error = Interrupted(f"interrupted; still running: {jobs}.", job_id=first)
     error.action = Fix("resume", first)
     error.charged = "unknown"
-    return error
+    raise error

@@ -17,7 +17,7 @@ from ..errors import MediaError, UnknownBackend
 from ..results import MediaFile, Result
 from .console import Console, ProgressLine
 from .environment import AS_JSON
-from .pages import PAGE, claim_directory, href, mark, render_page
+from .pages import PAGE, claim_directory, href, mark, outside_mask, render_page
 from .process import run
 from .render import cost_text
 from .run_media import resumable
@@ -106,16 +106,12 @@ def _facts(result: Result) -> list[tuple[str, str]]:
     facts = [("model", _maker(result)), ("file", f"{file.path.name}, {_shape(file)}{file.size / 1000:,.0f} kB")]
     facts += [("duration", f"{result.seconds:.1f} s"), ("cost", cost_text(result.cost))]
     if result.outside_mask_difference is not None:
-        facts.append(("outside the mask", _outside(result.outside_mask_difference)))
+        facts.append(("outside the mask", outside_mask(result.outside_mask_difference)))
     facts += [(a.kind, str(a).removeprefix(f"{a.kind}: ")) for a in result.adjustments]
     facts += [("note", str(warning)) for warning in result.warnings]
     if result.continuation_id:
         facts.append(("continue with", result.continuation_id))
     return facts
-
-
-def _outside(difference: float) -> str:
-    return f"differed by {difference:.2f} of 255 on average" if difference else "no pixel differs"
 
 
 def _shape(file: MediaFile) -> str:

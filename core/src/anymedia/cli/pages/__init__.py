@@ -18,7 +18,7 @@ from ..console import clean
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["PAGE", "claim_directory", "href", "mark", "render_page", "text_of"]
+__all__ = ["PAGE", "claim_directory", "href", "mark", "outside_mask", "render_page", "text_of"]
 
 PAGE = "index.html"
 
@@ -40,6 +40,11 @@ def claim_directory(folder: Path, names: Iterable[str], generator: str, *, force
     if taken and not is_own and not force:
         text = f"{str(folder)!r} already contains {taken[0]!r}, which '{generator}' did not make"
         raise InvalidRequest([Problem("DIR", text, "name another directory, or use -f")])
+
+
+def outside_mask(difference: float) -> str:
+    """Return how an edit differed outside the mask before it was restored."""
+    return f"differed by {difference:.2f} of 255 on average" if difference else "no pixel differs"
 
 
 def text_of(name: str) -> str:
