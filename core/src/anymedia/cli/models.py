@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from ..agents.available import option_words
 from ..capabilities import CapabilityMatrix, ContinueRule, InputRule, MaskRule, ModelSpec, OperationSpec, ReferencesRule
 from ..errors import InvalidRequest, MediaError, RequestError, UnsupportedOperation, did_you_mean
 from ..fields import Operation
@@ -330,6 +329,8 @@ def capabilities(backend: str | None, as_json: bool) -> None:
 
 
 def _operation_lines(spec: OperationSpec) -> list[str]:
+    from ..agents.available import option_words
+
     note = f" (emulated: {spec.fidelity.note})" if spec.fidelity.level == "emulated" else ""
     lines = [f"    {spec.operation}{note}"]
     lines += [f"      input {name}: {_input_text(rule)}" for name, rule in spec.inputs.items()]
