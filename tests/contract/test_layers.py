@@ -17,7 +17,7 @@ LAYERS = [
     {"media", "media_view", "clock", "redaction", "credentials", "system_keyring", "strict_json", "table", "formatting", "telemetry"},
     {"network"},
     {"fields"},
-    {"requests", "spellings", "notes"},
+    {"requests", "notes"},
     {"results", "masks"},
     {"capabilities", "delivery"},
     {"policy"},

@@ -30,7 +30,7 @@ The modules from the inside out; a module imports only from those above it.
     router.py  sync_router.py       Router, the entry point, and its twin without await
     worker.py                       carries out queued calls of routers on other machines
     shortcuts.py  aio.py            the one-line functions: anymedia.image(...), await anymedia.aio.image(...)
-    generation_config.py            the flat form: one mapping of fields that becomes a request; spellings.py: other ways to write values
+    generation_config.py            the flat form: one mapping of fields that becomes a request
     agents/  cli/                   interfaces for agents and for the command line
     testing/                        the conformance kit for backends
 

@@ -18,7 +18,9 @@ from .errors import InvalidRequest, Problem, did_you_mean
 from .fields import (
     IMAGE_KEYS,
     OPTION_NAME,
+    SHAPE_READERS,
     Check,
+    aspect_ratio_problem,
     check_class,
     check_each,
     check_flag,
@@ -31,8 +33,12 @@ from .fields import (
     check_request,
     check_task,
     check_text,
+    format_name,
     in_range,
     one_of,
+    plain_fields,
+    size_problem,
+    without_prefix,
 )
 from .files.names import fits_suffix
 from .media import FORMATS, Image, Video, path_of
@@ -55,7 +61,6 @@ from .requests import (
     Request,
     Transform,
 )
-from .spellings import SHAPE_READERS, aspect_ratio_problem, format_name, plain_fields, size_problem, without_prefix
 from .strict_json import parse_json, read_object
 
 if TYPE_CHECKING:

@@ -20,11 +20,10 @@ from typing import Any
 import attrs
 
 from ..errors import InvalidRequest, Problem, did_you_mean
-from ..fields import check_each, check_flag, check_request, check_text, in_range
+from ..fields import check_each, check_flag, check_request, check_text, in_range, plain_fields
 from ..generation_config import GenerationConfig, config_field, format_name, medium_of
 from ..media import path_of
 from ..policy import Policy
-from ..spellings import plain_fields
 from ..strict_json import check_plain, parse_json, path_below, read_object, wrong_type
 
 #: Another name -> the field of `GenerationConfig`.

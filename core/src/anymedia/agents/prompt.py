@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import functools
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..capabilities import Choice, Range
@@ -62,8 +62,8 @@ def guidance(
         found = installed()
     rows = able_rows(found, today)
     parts = [_INTRO, _table(rows) if rows else "No backend is usable."]
-    if lacking := _lacking(found):
-        parts.append(lacking)
+    if lacking := [f"{name} ({', '.join(words)})"[:120] for name, words in missing(found).items()]:
+        parts.append(f"Installed but not usable, with what is missing: {'; '.join(lacking)}")
     parts.append(_continuing(rows, compact))
     if compact:
         parts += [
@@ -198,20 +198,11 @@ def _table(rows: Sequence[Able]) -> str:
     backends = list(dict.fromkeys(able.backend for able in rows))
     lines = ["| |" + "|".join(backends) + "|", "|---|" + "---|" * len(backends)]
     for name, judge in _LINES.items():
-        cells = [_cell(judge, (able for able in rows if able.backend == backend)) for backend in backends]
+        levels = [{judge(able) for able in rows if able.backend == backend} for backend in backends]
+        cells = ["native" if "native" in found else "emulated" if "emulated" in found else "no" for found in levels]
         if set(cells) != {"no"}:
             lines.append(f"|{name}|" + "|".join(cells) + "|")
     return "\n".join(lines)
-
-
-def _cell(judge: _Judge, rows: Iterable[Able]) -> str:
-    levels = {level for able in rows if (level := judge(able))}
-    return "native" if "native" in levels else "emulated" if levels else "no"
-
-
-def _lacking(instances: Mapping[str, BackendInstance]) -> str:
-    found = [f"{name} ({', '.join(words)})"[:120] for name, words in missing(instances).items()]
-    return f"Installed but not usable, with what is missing: {'; '.join(found)}" if found else ""
 
 
 _MEANS = {"extend": "appends to it", "edit": "changes it, same length", "remix": "renders it again", "chat": "continues the conversation"}

@@ -205,7 +205,9 @@ def call_fields(rows: Sequence[Able]) -> dict[str, Any]:
     if extra := _extra(rows):
         fields["extra_params"] = extra
     fields |= _how_fields()
-    about = {"mode": "what to make", "backend": docs["backend"] + "; a list runs concurrently", "model": _models(rows)}
+    models = list(dict.fromkeys(able.name for able in rows))
+    about = {"mode": "what to make", "backend": docs["backend"] + "; a list runs concurrently"}
+    about["model"] = f"which model; by default the best: {joined(models, 12)}" if models else "which model"
     return {name: _described(field, about.get(name, docs.get(name, ""))) for name, field in fields.items()}
 
 
@@ -372,8 +374,3 @@ def _how_fields() -> dict[str, Any]:
         "again": {"type": "boolean", "description": "true: pay for a repeated request again instead of returning its job"},
         "deadline": {"type": "number", "minimum": 0, "maximum": 86400, "description": "seconds to wait; the job keeps running after that"},
     }
-
-
-def _models(rows: Sequence[Able]) -> str:
-    names = list(dict.fromkeys(able.name for able in rows))
-    return f"which model; by default the best: {joined(names, 12)}" if names else "which model"

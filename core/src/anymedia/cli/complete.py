@@ -85,6 +85,7 @@ def _jobs() -> Iterator[tuple[str, str]]:
         async with contextlib.aclosing(store_at(load_settings().journal)) as store:
             return list(await store.calls(limit=_MOST_JOBS))
 
+    yield "last", "the newest job"
     for record in asyncio.run(read()):
         yield record.id, f"{record.state}, {record.request.get('prompt', '')}"[:60]
 
@@ -93,12 +94,7 @@ def _tasks() -> Iterator[tuple[str, str]]:
     return ((operation.task, model) for operation, model in _operations() if operation.task)
 
 
-def _with_last() -> Iterator[tuple[str, str]]:
-    yield "last", "the newest job"
-    yield from _jobs()
-
-
-backends, models, voices, tasks, job_ids = map(_completer, (_backends, _models, _voices, _tasks, _with_last))
+backends, models, voices, tasks, job_ids = map(_completer, (_backends, _models, _voices, _tasks, _jobs))
 
 
 def continuations(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -216,11 +216,7 @@ def fitted(rows: Iterable[Sequence[str]], *, shrink: Sequence[int] = (), least: 
 
         lines = ([textwrap.wrap(cell, width) for cell, width in zip(row, widths, strict=True)] for row in cells)
         return [list(line) for row in lines for line in itertools.zip_longest(*row, fillvalue="")]
-    return [[_cut(cell, width) for cell, width in zip(row, widths, strict=True)] for row in cells]
-
-
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
+    return [[cell if len(cell) <= width else cell[: width - 1] + "…" for cell, width in zip(row, widths, strict=True)] for row in cells]
 
 
 def local_time(seconds: float) -> str:

@@ -14,7 +14,7 @@ import attrs
 import click
 
 from ..errors import MediaError, UnknownBackend
-from ..results import MediaFile, Result
+from ..results import Result
 from .console import Console, ProgressLine
 from .environment import AS_JSON
 from .pages import PAGE, claim_directory, href, mark, outside_mask, render_page
@@ -103,7 +103,9 @@ def _maker(result: Result) -> str:
 
 def _facts(result: Result) -> list[tuple[str, str]]:
     file = result.files[0]
-    facts = [("model", _maker(result)), ("file", f"{file.path.name}, {_shape(file)}{file.size / 1000:,.0f} kB")]
+    shape = f"{file.width} x {file.height}, " if file.width and file.height else ""
+    shape += f"{file.seconds:.1f} s, " if file.seconds else ""
+    facts = [("model", _maker(result)), ("file", f"{file.path.name}, {shape}{file.size / 1000:,.0f} kB")]
     facts += [("duration", f"{result.seconds:.1f} s"), ("cost", cost_text(result.cost))]
     if result.outside_mask_difference is not None:
         facts.append(("outside the mask", outside_mask(result.outside_mask_difference)))
@@ -112,11 +114,6 @@ def _facts(result: Result) -> list[tuple[str, str]]:
     if result.continuation_id:
         facts.append(("continue with", result.continuation_id))
     return facts
-
-
-def _shape(file: MediaFile) -> str:
-    pixels = f"{file.width} x {file.height}, " if file.width and file.height else ""
-    return pixels + (f"{file.seconds:.1f} s, " if file.seconds else "")
 
 
 _BACKEND = "local"

@@ -14,12 +14,11 @@ import attrs
 
 from ..capabilities import ReferencesRule
 from ..errors import InvalidRequest, Problem, RequestError, UnknownContinuation, UnsupportedInput
-from ..fields import INPUTS, names_of
+from ..fields import INPUTS, format_name, names_of
 from ..media import FORMATS, Audio, Image, Media, Video
 from ..planning import InputForm, Plan
 from ..records import frozen
 from ..requests import KINDS, Continuation, EditWithReferences, Inpaint, Mask, Reference, Request, StoredFile, Transform, each
-from ..spellings import format_name
 from ..threads import in_thread
 
 if TYPE_CHECKING:

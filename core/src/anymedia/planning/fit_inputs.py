@@ -8,10 +8,10 @@ from typing import Any
 import attrs
 
 from ..capabilities import ContinueRule, Fidelity, InputRule, MaskRule, Option, ReferencesRule
+from ..fields import plain_value
 from ..media import Audio, Image, Media, Video
 from ..notes import Adjustment
 from ..requests import Continuation, Inpaint, Mask, Reference, Request, Transform, each
-from ..spellings import plain_value
 from .candidate import MODES, Draft, json_value
 from .types import Check, InputForm
 
