@@ -133,6 +133,19 @@ def test_edit_keeps_comments_and_other_keys():
         edit_toml('mygpu.api_key = "1"\n', "mygpu", "api_key", "2")
 
 
+@pytest.mark.parametrize("option", [(), ("--json",)])
+@pytest.mark.parametrize("text", ['locked = { api_key = "old" }\n', 'locked.api_key = "old"\n'])
+def test_set_in_a_file_that_cannot_be_changed_does_not_show_the_key(call, keys_file, text, option):
+    keys_file.parent.mkdir(parents=True, exist_ok=True)
+    keys_file.write_text(text)
+    keys_file.chmod(0o600)
+    result = call("keys", "set", "locked", *option, input="sk-very-secret\n")
+    assert result.code == 2
+    assert "in an editor" in result.err
+    assert "secret" not in result.out.decode() + result.err
+    assert keys_file.read_text() == text
+
+
 _name = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S"]), min_size=1)
 
 

@@ -216,7 +216,8 @@ def edit_toml(text: str, section: str, key: str, value: str | list[str] | Mappin
     except tomllib.TOMLDecodeError:
         changed = False
     if not changed:
-        raise SettingsError(f"the key {key!r} cannot be changed automatically", fix=f"edit {name} in an editor: {key} = {written}")
+        shown = f": {key} = {written}" if isinstance(value, list) else ""  # never a key
+        raise SettingsError(f"the key {key!r} cannot be changed automatically", fix=f"edit {name} in an editor{shown}")
     return edited
 
 
