@@ -226,3 +226,10 @@ def test_damaged_file_is_left_as_it_is_shortened_or_completed_but_never_raises(r
     assert 0 <= repair.end <= len(data)
     written = max([repair.end, *(offset + len(new) for offset, new in repair.edits)])
     assert len(repair_bytes(data)[0]) == written <= len(data) + 12  # the end of a PNG is added
+
+
+def test_animation_cut_at_any_byte_is_left_as_it_is_or_completed(tmp_path: Path) -> None:
+    data = samples.good("gif animated")
+    for end in range(len(data)):
+        made, _ = in_file(tmp_path, data[:end])
+        assert made.startswith(data[:end]) and len(made) <= end + 2

@@ -361,3 +361,23 @@ def test_endless_and_deep_bodies_are_read_in_bounded_time() -> None:
     read_error(wide)
     read_error(b"<html>" + b"<title><script>" * 20_000)
     assert time.process_time() - begun < 30
+
+
+def test_words_of_an_sdks_object_arrive_in_either_spelling() -> None:
+    for name in ("finish_message", "finishMessage"):
+        answer = types.SimpleNamespace(candidates=[types.SimpleNamespace(**{"finishReason": "IMAGE_SAFETY", name: WHY})])
+        assert read_error(answer).text == WHY
+        assert isinstance(error_from(answer, who="'a/b'"), ContentRefused)
+    azure = types.SimpleNamespace(error=types.SimpleNamespace(code="BadRequest", innererror=AZURE_FILTER["error"]["innererror"]))
+    assert read_error(azure).reasons == ("violence",)
+
+
+def test_answer_without_words_is_quoted_as_it_was_received() -> None:
+    answer = json.dumps({"finishReason": "CONTENT_FILTERED"})
+    assert read_error(answer).text == answer
+
+
+@pytest.mark.parametrize("error", [{"promptFeedback": {"blockReason": "SAFETY"}}, {"candidates": [{"finishReason": "IMAGE_SAFETY"}]}])
+def test_error_among_other_events_is_the_one_that_is_read(error: Any) -> None:
+    stream = "".join(f"data: {json.dumps(event)}\n\n" for event in ({"usage": {}}, error, {"usage": {"totalTokens": 3}}))
+    assert isinstance(error_from(stream, who="'a/b'"), ContentRefused)

@@ -21,7 +21,7 @@ import attrs
 from ..errors import InvalidRequest
 from ..probe.audio import CRC16, REACH, after_id3, chunks, frame_head, frames, pages, read_flac
 from ..probe.pictures import has_camera_trailer, jpeg_end, png_chunks, read_gif
-from ..probe.probe import HEAD, format_of_head
+from ..probe.probe import DAMAGED, HEAD, format_of_head
 from ..probe.reader import Reader, TooManyParts
 from ..probe.video import CLUSTER, OPEN, SEGMENT, boxes, elements
 from ..results import Warning
@@ -75,7 +75,7 @@ def _attempt(find: Callable[[Reader], _T | None], reader: Reader) -> _T | None:
     """Return what is found in a container; None where its structure does not show it."""
     try:
         return find(reader)
-    except (InvalidRequest, ValueError, IndexError):
+    except (InvalidRequest, *DAMAGED):
         return None
 
 

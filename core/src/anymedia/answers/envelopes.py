@@ -162,8 +162,8 @@ def read_error(body: Any) -> AnsweredError:
     return _of_object(body)
 
 
-def _of_object(body: Any) -> AnsweredError:
-    body = _canonical(body)
+def _of_object(received: Any) -> AnsweredError:
+    body = _canonical(received)
     nodes = list(itertools.islice(_objects(body), _MOST_NODES))
     strings = {key: _first(nodes, key) for key in _NAMED}
     codes = [_plain(value) for node in nodes for key in _CODES if (value := _code(_member(node, key)))]
@@ -174,7 +174,7 @@ def _of_object(body: Any) -> AnsweredError:
     worded = _first(nodes, "error", lambda code: "_" in code)
     numbers = (_number(_member(node, key)) for node in nodes for key in ("code", "status", "status_code"))
     text = _words(body, 0, iter(range(_MOST_NODES)))
-    whole = "" if text else _shown(_dumped(body))
+    whole = "" if text else _shown(_dumped(received))
     return AnsweredError(
         text=_shown(text) or (whole if _admits(body) else ""),
         whole=whole,
@@ -234,17 +234,17 @@ def _unescaped(text: str) -> str:
 def _loaded(text: str) -> Any:
     """Return the JSON that a text is, or the JSON object that stands somewhere in it; None where there is none."""
     if text.startswith(_EVENT):
-        return _canonical(_event(text))
+        return _event(text)
     start = re.search(r"[{\[]", text)
     if text[:1] == '"' and text[-1:] == '"':
         return _json(text)
     if start is None:
         return None
-    found = _canonical(_json(text[start.start() :]))
+    found = _json(text[start.start() :])
     if not isinstance(found, dict | list) or not found:
         return None
-    if "\n{" in text and not _admits(found):  # JSON lines
-        found = next((line for text in text.splitlines() if _admits(line := _canonical(_json(text)))), found)
+    if "\n{" in text and not _admits(_canonical(found)):  # JSON lines
+        found = next((line for text in text.splitlines() if _admits(_canonical(line := _json(text)))), found)
     return found if start.start() == 0 or not _is_list_of_plain(found) else None
 
 
@@ -255,7 +255,7 @@ def _is_list_of_plain(found: Any) -> bool:
 def _event(text: str) -> Any:
     """Return the first error in a stream of events, or else its last object."""
     found = [node for line in text.splitlines() if line.startswith("data:") if (node := _json(line[5:].strip())) is not None]
-    return next((node for node in found if _admits(node)), found[-1] if found else None)
+    return next((node for node in found if _admits(_canonical(node))), found[-1] if found else None)
 
 
 def _canonical(node: Any, depth: int = 0) -> Any:
@@ -274,9 +274,12 @@ def _canonical(node: Any, depth: int = 0) -> Any:
 
 
 def _member(node: Any, key: str) -> Any:
-    """Return a member of decoded JSON, which is spelled as here, or of an SDK's object, which may hold JSON that is not."""
-    found = child(node, key)
-    return found if isinstance(node, Mapping) else _canonical(found)
+    """Return a member of decoded JSON, which is spelled as here, or of an SDK's object, which may be spelled or hold JSON that is not."""
+    if isinstance(node, Mapping):
+        return node.get(key)
+    joined = key.title().replace("_", "")
+    names = dict.fromkeys((key, key[0] + joined[1:], joined.lower()))  # finish_reason, finishReason, innererror
+    return _canonical(next((found for name in names if (found := child(node, name)) is not None), None))
 
 
 def _json(text: str) -> Any:
@@ -299,7 +302,7 @@ def _objects(node: Any, depth: int = 0) -> Iterator[Any]:
     if depth > _DEEPEST:
         return
     if isinstance(node, str):
-        node = _loaded(node.strip()[:_MOST]) if "{" in node else None
+        node = _canonical(_loaded(node.strip()[:_MOST])) if "{" in node else None
     if (listed := items_of(node)) is not None:
         for item, _ in zip(listed, range(_MOST_PARTS), strict=False):
             yield from _objects(item, depth + 1)
@@ -315,7 +318,7 @@ def _words(node: Any, depth: int, left: Iterator[int]) -> str:
     if depth > _DEEPEST or next(left, None) is None:
         return ""
     if isinstance(node, str):
-        loaded = _loaded(node.strip()[:_MOST]) if "{" in node else None
+        loaded = _canonical(_loaded(node.strip()[:_MOST])) if "{" in node else None
         return (_words(loaded, depth + 1, left) if loaded is not None else "") or _of_text(node)
     if (listed := items_of(node)) is not None:
         return _joined([_words(item, depth + 1, left) for item, _ in zip(listed, range(_MOST_PARTS), strict=False)], "; ")

@@ -29,7 +29,8 @@ Opener = Callable[[Path], BinaryIO]
 _DEFAULT_LIMITS = Limits()
 #: Seconds that reading the size of a file of `SANDBOXED_FORMATS` may take.
 _PROBE_SECONDS = 60.0
-_DAMAGED = (struct.error, IndexError, ValueError, KeyError, OverflowError, ZeroDivisionError)
+#: What a parser raises, besides `InvalidRequest`, for a file that is damaged.
+DAMAGED = (struct.error, IndexError, ValueError, KeyError, OverflowError, ZeroDivisionError)
 #: Medium -> how a sentence names it.
 A_MEDIUM = {"image": "an image", "video": "a video", "audio": "an audio file"}
 _ERRNO = {
@@ -71,7 +72,7 @@ def sniff(source: bytes | Path | BinaryIO, *, limits: Limits | None = None, form
         _check(facts, limits)
     except InvalidRequest as error:
         raise error.at(where) from None
-    except _DAMAGED:
+    except DAMAGED:
         raise refuse("its header is damaged").at(where) from None
     except OSError as error:
         raise _unreadable(error).at(where) from None
