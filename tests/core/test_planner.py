@@ -179,6 +179,12 @@ def test_backend_without_key_is_named_but_not_suggested() -> None:
     assert caught.value.try_backends == ()
 
 
+def test_rejected_candidates_printed_show_candidates_and_reasons() -> None:
+    found = planned(GenerateImage(prompt="a cat", seed=7))
+    assert repr(found.rejected) == repr(tuple(found.rejected))
+    assert "retired" in repr(found.rejected)
+
+
 def test_model_retired_is_refused_with_date_and_replacement() -> None:
     with pytest.raises(ModelRetired, match=r"2026-10-23.*'pix-2'"):
         planned(GenerateImage(prompt="a fox"), model="pix-1")

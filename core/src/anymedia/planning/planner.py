@@ -70,6 +70,9 @@ class Rejections(Sequence[Rejection]):
     def __hash__(self) -> int:
         return hash(self._all)
 
+    def __repr__(self) -> str:
+        return repr(self._all)
+
 
 def _by_name(views: Iterable[BackendView]) -> tuple[BackendView, ...]:
     return tuple(sorted(views, key=lambda view: view.name))
