@@ -117,3 +117,11 @@ def test_plan_explains_relevant_rejections_only(call):
     rejected = [r["candidate"] for r in call("plan", "video", "waves", "-b", "demo", "--json").json["rejected"]]
     assert "demo/old-film" in rejected
     assert not {"demo/painter", "locked/voice"} & set(rejected)  # they make no videos
+
+
+@pytest.mark.parametrize("command", [("image",), ("batch", "prompts.txt", "-o", "out/")])
+def test_config_that_begins_with_a_byte_order_mark_is_read(call, work, command):
+    (work / "prompts.txt").write_text("a fox\n")
+    (work / "call.json").write_text('{"prompt": "a ship", "size": "32x32"}', encoding="utf-8-sig")
+    result = call(*command, "-b", "demo", "--config", "call.json", "--dry-run")
+    assert result.code == 0, result.err

@@ -474,7 +474,7 @@ def _stdin_text(what: str, option: str) -> str:
 
 def _file_text(source: str) -> str:
     try:
-        return Path(source).read_text("utf-8")
+        return Path(source).read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise InvalidRequest([Problem("--config", f"cannot read {source!r}: {why}")]) from None
