@@ -1,6 +1,7 @@
 """The Python interface: signatures, one-line functions, what goes in and what comes out."""
 
 import asyncio
+import concurrent.futures
 import inspect
 import io
 import re
@@ -580,6 +581,32 @@ def test_sync_router_streams_too(service: FakeService) -> None:
         assert last.result.bytes == png()
         for _ in router.stream(GenerateImage(prompt="a fox")):
             break
+
+
+def test_sync_stream_that_is_interrupted_raises_that_and_keeps_the_job(service: FakeService, monkeypatch: pytest.MonkeyPatch) -> None:
+    start, service.looks = SyncRouter.start, 10_000
+
+    class Interrupted:
+        """A step of the stream, which the user interrupts if it has to wait."""
+
+        def __init__(self, router: SyncRouter, step: Any) -> None:
+            self.running = start(router, step)
+            self.cancel = self.running.cancel
+
+        def result(self) -> Any:
+            if concurrent.futures.wait([self.running], timeout=0.1).done:
+                return self.running.result()
+            monkeypatch.setattr(SyncRouter, "start", start)
+            raise KeyboardInterrupt
+
+    with SyncRouter() as router:
+        stream = router.stream(GenerateVideo(prompt="waves"))
+        job_id = next(event.job_id for event in stream if event.state == "running")
+        monkeypatch.setattr(SyncRouter, "start", lambda router, step: Interrupted(router, step))
+        with pytest.raises(KeyboardInterrupt):
+            list(stream)
+        assert router.job(job_id).state == "running"
+        assert len(service.submits) == 1
 
 
 async def test_progress_is_reported_to_the_function_of_its_call(tmp_path: Path) -> None:

@@ -64,16 +64,21 @@ def _iterating(
 
     @functools.wraps(method)
     def twin(self: SyncRouter, /, *args: _P.args, **options: _P.kwargs) -> Generator[_T, None, None]:
-        items = method(self._router, *args, **options)
+        items, step = method(self._router, *args, **options), asyncio.Lock()
 
         async def following() -> _T | None:
-            return await anext(items, None)
+            async with step:
+                return await anext(items, None)
+
+        async def closing() -> None:
+            async with step:  # an interrupted step is still ending
+                await items.aclose()
 
         try:
             while (item := self.call(following())) is not None:
                 yield item
         finally:
-            self.call(items.aclose())
+            self.call(closing())
 
     return twin
 
