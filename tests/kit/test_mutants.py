@@ -248,6 +248,18 @@ def test_removed_or_overridden_rule_fails_a06(install: Any) -> None:
         type("Unguarded", (kit,), {"test_a06_rules_are_not_removed_or_overridden": None})
 
 
+def test_own_test_of_an_author_is_repeated_for_each_shape(install: Any) -> None:
+    kit = install("painter")
+
+    class Extended(kit):  # type: ignore[misc, valid-type]
+        def test_own(self, case: Any) -> None:
+            """An author's own test, which keeps no rule."""
+
+    cases = list(Extended().cases(Extended.test_own))
+    assert cases == list(kit().cases(kit.test_b01_operation_returns_media_with_one_submit))
+    assert set(representatives(Extended.test_own, cases, is_local=False)) <= set(cases)
+
+
 @pytest.mark.parametrize("backend", FAKES)
 def test_server_of_a_fake_ends_its_thread_when_it_is_closed(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, module, name, _ = FAKES[backend]

@@ -133,6 +133,12 @@ def rule_of(test: Any) -> str | None:
     return getattr(test, "__anymedia_rule__", None)
 
 
+def _per_of(test: Any) -> str:
+    """Return what a test function is repeated for; an author's own test with the argument ``case`` has no rule."""
+    found: str = getattr(test, "__anymedia_per__", "shape")
+    return found
+
+
 def known_gap(rule_id: str, reason: str, *, case: str = "*") -> Callable[[type], type]:
     """Declare that a backend does not keep a rule, and why: the only way to leave one out.
 
@@ -303,8 +309,8 @@ def representatives(test: Any, cases: Sequence[Case], *, is_local: bool) -> Sequ
     machine generates the media of each case, which is slow: B01 tests each of its operations, and each other test is
     run once.
     """
-    name, first = test.__anymedia_per__, rule_of(test) == "B01"
-    if test.__anymedia_core__ or (is_local and not first) or name in _OF_ANSWERS:
+    name, first = _per_of(test), rule_of(test) == "B01"
+    if getattr(test, "__anymedia_core__", False) or (is_local and not first) or name in _OF_ANSWERS:
         return cases[:1]
     chosen: list[Case] = []
     seen: set[tuple[str, str]] = set()
@@ -412,7 +418,7 @@ class CaseMaker:
 
     def cases(self, test: Any) -> Iterator[Case]:
         """Yield the cases of a test function."""
-        name = test.__anymedia_per__
+        name = _per_of(test)
         for service in self.all_services():
             if name == "requirement":
                 yield from (Case(service=service, shape=shape) for shape in self._requiring(service))
