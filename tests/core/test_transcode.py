@@ -299,3 +299,17 @@ def test_last_frame_of_a_text_file_is_refused(name: str, tmp_path: Path) -> None
     path.write_bytes(b"text")
     with pytest.raises(InvalidRequest, match=r"not a video|text file"):
         last_frame(path)
+
+
+@pytest.mark.parametrize("work", [last_frame, lambda path: transcode(path, "webm")], ids=["last frame", "transcode"])
+def test_error_with_a_pyav_that_cannot_be_imported_does_not_blame_the_file(
+    work: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    (broken / "av").mkdir(parents=True)
+    (broken / "av" / "__init__.py").write_text("raise ImportError('libavcodec.so: cannot open shared object file')")
+    path = put(tmp_path, "mp4")
+    monkeypatch.syspath_prepend(str(broken))
+    with pytest.raises(UnsupportedInput, match="PyAV, which cannot be imported") as caught:
+        work(path)
+    assert "pip install av" in caught.value.fix

@@ -209,6 +209,9 @@ def main() -> None:
             sink.flush()
     except MediaError as error:
         report = {"error": error.code, **error.to_json()}
+    except ImportError:  # PyAV is there, or the parent would have refused, but its libraries cannot be loaded
+        wrong = UnsupportedInput("processing video and audio needs PyAV, which cannot be imported", fix="Run: pip install av")
+        report = {"error": wrong.code, **wrong.to_json()}
     except MemoryError:
         report = {"error": "memory", "message": _TOO_MUCH, "fix": ""}
     words.write(f"\n{_MARK}{json.dumps(report)}\n")
