@@ -396,6 +396,7 @@ async def test_a_child_sees_no_keys_and_ends_with_its_task(held: None, children:
     while not children:
         await asyncio.sleep(0.01)
     if sys.platform == "linux":
+        await asyncio.to_thread(os.waitpid, children[0].pid, os.WUNTRACED)  # before it runs its environment may be read as empty
         environment = Path(f"/proc/{children[0].pid}/environ").read_bytes()
         assert b"PYTHONPATH" in environment
         assert b"secret-canary" not in environment
