@@ -58,9 +58,16 @@ def take_any_key(service: FakeService, jobs_of: str | None = None) -> None:
     service.http._handler = handle
 
 
+class Still(Ticking):
+    """A clock whose pauses do not end, so that no status check is on its way when a router is closed."""
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.Event().wait()
+
+
 async def submitted(service: FakeService, **options: Any) -> str:
     looks, service.looks = service.looks, 10**6
-    async with fake_router(service, **options) as router:
+    async with fake_router(service, **options | {"clock": Still()}) as router:
         job = (await router.submit(GenerateVideo(prompt="waves"))).id
     service.looks = looks
     for each in service.jobs.values():

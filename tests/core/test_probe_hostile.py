@@ -153,7 +153,7 @@ def test_mutated_file_passes_or_is_refused_and_nothing_else(data: bytes) -> None
 
 
 def test_net_under_the_readers_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "_DAMAGED", ())  # struct.error, IndexError ... would come through
+    monkeypatch.setattr(guard, "DAMAGED", ())  # struct.error, IndexError ... would come through
     chance = random.Random(20261121)
     for _ in range(3000):
         data = bytearray(samples.good(chance.choice(SMALL)))
