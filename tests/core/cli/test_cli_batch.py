@@ -81,6 +81,14 @@ def test_batch_of_a_file_that_cannot_be_read_says_why(call, work, name, content,
     assert words in result.err
 
 
+@pytest.mark.parametrize("content", ["[]", "null", '"a boat"', "{"], ids=["a list", "null", "a text", "cut"])
+def test_batch_config_of_another_kind_is_named_as_the_option(call, work, prompts, content):
+    (work / "usual.json").write_text(content)
+    result = call("batch", prompts, "--config", "usual.json", "--json")
+    assert result.code == 2
+    assert [problem["path"] for problem in result.json["error"]["problems"]] == ["--config"]
+
+
 def test_batch_of_csv_with_semicolons_is_read(call, work):
     (work / "list.csv").write_text("prompt;size\na boat, red;80x60\n")
     result = call("batch", "list.csv", "-b", "demo", "--json")

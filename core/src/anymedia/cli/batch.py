@@ -98,7 +98,10 @@ def read_entries(file: Path, given: Mapping[str, Any]) -> list[_Entry]:
     """Read the requests of a file, whose suffix says how; the problems of all lines are reported together."""
     if given["output"] == "-":
         raise InvalidRequest([Problem("-o", "several files cannot be written to stdout", "name a directory: -o DIR/")])
-    usual = read_config(None, given["config_file"] and str(given["config_file"]))
+    try:
+        usual = read_config(None, given["config_file"] and str(given["config_file"]))
+    except InvalidRequest as error:
+        raise error.at("--config") from None  # there are two files
     usual |= {name: given[name] for name in ("model", "backend") if given[name] is not None} | (
         {"overwrite": True} if given["force"] else {}
     )
