@@ -96,16 +96,16 @@ def parse_matrix(raw: Mapping[str, Any], name: str) -> CapabilityMatrix:
 
 
 @functools.cache
-def _fields(kind: type) -> tuple[tuple[str, Any, Any], ...]:
-    """Return the fields of a record: name, type without None, default."""
+def _fields(kind: type) -> tuple[tuple[str, Callable[[Table, str], Any]], ...]:
+    """Return the fields of a record, each with the function that takes its value from a table."""
     hints = get_type_hints(kind)
     plain = {n: next(iter(set(get_args(h)) - {types.NoneType})) if isinstance(h, types.UnionType) else h for n, h in hints.items()}
-    return tuple((field.name, plain[field.name], field.default) for field in attrs.fields(kind))
+    return tuple((field.name, _taker(plain[field.name], field.default)) for field in attrs.fields(kind))
 
 
 def _values(table: Table, kind: type, **given: Any) -> dict[str, Any]:
     """Take the fields of a record, each by its type, except those that are given."""
-    return {name: given[name] if name in given else _value(table, name, what, usual) for name, what, usual in _fields(kind)}
+    return {name: given[name] if name in given else take(table, name) for name, take in _fields(kind)}
 
 
 def _record(table: Table, kind: type[_T], **given: Any) -> _T:
@@ -115,26 +115,33 @@ def _record(table: Table, kind: type[_T], **given: Any) -> _T:
     return kind(**values)
 
 
-def _value(table: Table, key: str, kind: Any, usual: Any) -> Any:
-    """Take a value of a type; without a default it is required, a word excepted: the first one is the default."""
-    needed, inner = usual is attrs.NOTHING, get_args(kind)
-    if get_origin(kind) is Literal:
-        return table.word(key, inner, inner[0] if needed else usual)
+def _taker(kind: Any, usual: Any) -> Callable[[Table, str], Any]:
+    """Return what takes a value of a type; without a default it is required, a word excepted: the first one is the default."""
+    needed, inner, origin = usual is attrs.NOTHING, get_args(kind), get_origin(kind)
+    if origin is Literal:
+        return lambda table, key: table.word(key, inner, inner[0] if needed else usual)
     if kind in _SCALARS:
-        return table.need(key, _SCALARS[kind]) if needed else table.take(key, _SCALARS[kind], usual)
+        scalar = _SCALARS[kind]
+        return lambda table, key: table.need(key, scalar) if needed else table.take(key, scalar, usual)
     if kind is datetime.date:
-        return _date(table, key)
+        return _date
     if kind in _READERS:
-        found = _nested(table, _READERS[kind], key)
-        return usual if found is None else found
-    if get_origin(kind) is not tuple:
-        return dict(table.take(key, Mapping, {}))
+        return lambda table, key: usual if (found := _nested(table, _READERS[kind], key)) is None else found
+    if origin is not tuple:
+        return lambda table, key: dict(table.take(key, Mapping, {}))
+    if inner[-1] is Ellipsis and inner[0] in _READERS:
+        return lambda table, key: _each(table, _READERS[inner[0]], key)
     if inner[-1] is Ellipsis:
-        return _each(table, _READERS[inner[0]], key) if inner[0] in _READERS else table.strings(key, () if needed else usual)
+        return lambda table, key: table.strings(key, () if needed else usual)
+    return lambda table, key: _pair(table, key, inner[0], usual)
+
+
+def _pair(table: Table, key: str, number: Callable[[float], float], usual: Any) -> tuple[float, float] | None:
+    needed = usual is attrs.NOTHING
     if (pair := table.pair(key, None if needed else usual)) is None and needed:
         table.report(f"{key} is missing")
         return (0.0, 0.0)
-    return None if pair is None else (inner[0](pair[0]), inner[0](pair[1]))
+    return None if pair is None else (number(pair[0]), number(pair[1]))
 
 
 def _check_known(table: Table, key: str, found: Iterable[str], known: Iterable[str]) -> None:
@@ -213,7 +220,7 @@ def _task_input(table: Table, role: str) -> InputRule | MaskRule:
     if role == "mask":
         return _mask(table)
     media = table.word("media", ("image", "video", "audio"), role if role in {"video", "audio"} else "image")
-    return _media(table, media, count=_value(table, "count", tuple[int, int], (1, 1)))
+    return _media(table, media, count=_pair(table, "count", int, (1, 1)))
 
 
 def _media(table: Table, media: str = "image", **given: Any) -> InputRule:
@@ -351,7 +358,10 @@ def _merge(base: Mapping[str, Any], table: Mapping[str, Any], where: str) -> dic
 
 def _model(raw: Mapping[str, Any], where: str, top: Table) -> ModelSpec:
     table = Table(raw, where, top.problems)
-    usual = {key: _value(table, key, kind, None) for key, kind in (("prices", tuple[Price, ...]), ("typical_seconds", TypicalSeconds))}
+    usual: dict[str, Any] = {
+        "prices": _each(table, _READERS[Price], "prices"),
+        "typical_seconds": _nested(table, _READERS[TypicalSeconds], "typical_seconds"),
+    }
     operations: dict[str, OperationSpec] = {}
     for operation in (*_OPERATIONS, *(key for key in table.left() if key.startswith("transform."))):
         if (inner := table.table(operation)) is not None and (spec := table.attempt(_operation, inner, operation)) is not None:
