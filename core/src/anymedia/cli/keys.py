@@ -193,7 +193,7 @@ def edit_toml(text: str, section: str, key: str, value: str | list[str] | Mappin
     Raises:
         SettingsError: the text is not valid TOML, or written in a way that this function cannot change.
     """
-    wanted = _parsed(text)
+    wanted = _parsed(text, name)
     lines = text.removesuffix("\n").split("\n") if text else []
     start = 0 if not section else next((n + 1 for n, line in enumerate(lines) if _key_of(line, "[") == section), None)
     if start is None:
@@ -244,11 +244,11 @@ def _key_of(line: str, kind: str) -> str | None:
     return name if name is not None and (found[name] == {}) == (kind == "[") else None
 
 
-def _parsed(text: str) -> dict[str, Any]:
+def _parsed(text: str, name: str = "keys.toml") -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError:
-        raise SettingsError("keys.toml is not valid TOML", fix="correct it in an editor") from None
+        raise SettingsError(f"{name} is not valid TOML", fix="correct it in an editor") from None
 
 
 def _without_empty(raw: Mapping[str, Any]) -> dict[str, Any]:
