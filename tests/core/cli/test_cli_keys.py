@@ -127,7 +127,7 @@ def test_edit_keeps_comments_and_other_keys():
     text = '# keys\nA_KEY = "1"  # old\n\n[mygpu]\n# server\napi_key = "2"\n'
     assert edit_toml(text, "mygpu", "api_key", "3") == text.replace('"2"', '"3"')
     assert edit_toml(text, "", "A_KEY", None) == text.replace('A_KEY = "1"  # old\n', "")
-    with pytest.raises(SettingsError, match="config.toml is not valid TOML"):
+    with pytest.raises(SettingsError, match=r"config\.toml is not valid TOML"):
         edit_toml("A = ", "plugins", "allow", ["a==1"], "config.toml")
     with pytest.raises(SettingsError, match="not valid TOML"):
         edit_toml("A = ", "", "A_KEY", "1")
